@@ -1,0 +1,82 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "membroker/error.h"
+#include "server/broker/peer.h"
+#include "shared/bytes.h"
+#include "shared/ids.h"
+
+/// \file
+/// The record of what is lent that survives the daemon: a fixed-slot MAP_SHARED file in the runtime
+/// directory, stamped with the boot id. One slot per (session, resource). A killed daemon does not
+/// lose the page cache, and a host crash kills the clients too, so nothing is ever synced.
+///
+/// Slot: identity, written once, checksummed, made valid last; and three totals, each one aligned
+/// 64-bit store outside the checksum. At any instruction of the daemon's death, bytes on record are
+/// >= bytes held: `store` writes returned_total first, and the caller stores before frames leave.
+///
+/// Thread: the broker's, after open().
+
+namespace membroker::broker {
+
+struct LedgerIdentity {
+  SessionId session;
+  Peer peer;
+  std::array<std::uint8_t, 16> token_hash{};
+  std::int32_t priority = 0;
+  Bytes floor = 0;
+  std::string tenant;       // at most 255 bytes
+  std::string resource;     // at most 63 bytes
+  std::string client_name;  // cut to 63 bytes
+};
+
+struct LedgerTotals {
+  Bytes granted = 0;
+  Bytes overdrawn = 0;
+  Bytes returned = 0;
+
+  Bytes held() const { return granted + overdrawn - returned; }
+  friend bool operator==(const LedgerTotals&, const LedgerTotals&) = default;
+};
+
+struct LedgerEntry {
+  std::size_t slot = 0;
+  LedgerIdentity identity;
+  LedgerTotals totals;
+};
+
+class Ledger {
+ public:
+  /// Opens or makes the file, under an exclusive lock held until destruction: a second daemon on
+  /// the same path gets kUnavailable. Space is allocated up front. A file of another boot, layout
+  /// or slot count, or one that is damaged, is replaced by an empty one; then lost() is true, as it
+  /// is when there was none although `expected` (this boot's daemon has run before, by the state store).
+  static Result<Ledger> open(const std::string& path, std::size_t slots, bool expected);
+
+  Ledger(Ledger&&) noexcept;
+  Ledger& operator=(Ledger&&) noexcept;
+  ~Ledger();  // unmaps and unlocks; the file stays
+
+  bool lost() const;
+  /// Every valid slot, by slot number.
+  std::vector<LedgerEntry> entries() const;
+  /// Takes a free slot and records; kResourcesExhausted when all are taken.
+  Result<std::size_t> claim(const LedgerIdentity& identity, const LedgerTotals& totals);
+  /// Three stores; never fails.
+  void store(std::size_t slot, const LedgerTotals& totals);
+  /// Frees the slot.
+  void release(std::size_t slot);
+
+ private:
+  struct Impl;
+  explicit Ledger(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace membroker::broker

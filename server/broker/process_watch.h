@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "membroker/error.h"
+#include "server/broker/peer.h"
+#include "shared/fd.h"
+
+/// \file
+/// Tells when client processes have really ended, by pidfd. The kernel makes a pidfd readable when
+/// the process's memory is given back, also where a forked child keeps its sockets open.
+///
+/// Thread-safe; `on_exit` runs on the watcher's thread and must only post.
+
+namespace membroker::broker {
+
+class ProcessWatch {
+ public:
+  using OnExit = std::function<void(const Peer&)>;
+
+  explicit ProcessWatch(OnExit on_exit);
+  ~ProcessWatch();  // stops the thread
+
+  /// Watches the process once however often it is asked; on_exit runs once per process.
+  /// `pidfd` may be empty: then one is opened and the start time compared, kNotFound if that
+  /// process is no more (also after pid reuse).
+  Status watch(const Peer& peer, UniqueFd pidfd = {});
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Start time of a live process in clock ticks since boot; kNotFound if there is none.
+Result<std::uint64_t> process_start_time(pid_t pid);
+
+}  // namespace membroker::broker

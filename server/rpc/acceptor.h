@@ -1,0 +1,66 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "membroker/error.h"
+#include "server/broker/peer.h"
+#include "shared/fd.h"
+
+/// \file
+/// The front door of a Unix socket: accepts, asks the kernel who is there, and hands the
+/// descriptor on to gRPC, which names the connection "fd:<N>" from then on.
+///
+/// Every accepted descriptor is moved to a rotating number, so that a late RPC cannot be taken for
+/// a newer peer, and recorded with its identity. The acceptor keeps a dup and polls it for RDHUP;
+/// shutdown() of the dup makes gRPC close. A connection that starts no RPC within 5 s is shut down.
+///
+/// Thread-safe. Call-backs run on the acceptor's thread and must not block.
+
+namespace membroker::rpc {
+
+struct AcceptorOptions {
+  std::string path;           // of the socket; made with `mode`, replaced only if nobody listens
+  unsigned mode = 0660;
+  std::uint32_t connections_max = 4'096;
+  std::uint32_t connections_per_uid_max = 1'024;
+  std::int64_t first_rpc_ms = 5'000;
+  bool allow_unwatched = false;  // peers whose process cannot be seen (another pid namespace)
+};
+
+/// A live connection, as an RPC finds it from ServerContext::peer().
+struct Connection {
+  std::uint64_t generation = 0;  // unique in the daemon's life
+  int fd = -1;                   // gRPC's number; not owned
+  broker::Peer peer;
+};
+
+class Acceptor {
+ public:
+  /// `hand_over` gets the descriptor, owned; `on_closed` tells the end of each handed-over
+  /// connection exactly once. `on_accepted` may start watching the process with the pidfd.
+  struct Hooks {
+    std::function<void(UniqueFd fd)> hand_over;
+    std::function<void(const broker::Peer&, UniqueFd pidfd)> on_accepted;
+    std::function<void(const Connection&)> on_closed;
+  };
+
+  /// Binds (or takes the descriptor inherited from systemd, if given) and starts to accept.
+  static Result<std::unique_ptr<Acceptor>> start(AcceptorOptions options, Hooks hooks,
+                                                 UniqueFd inherited = {});
+  virtual ~Acceptor() = default;  // stops accepting, closes what it owns, removes its socket
+
+  /// The connection behind "fd:<N>"; marks that an RPC has begun. Nothing for an unknown or closed
+  /// number: refuse the RPC.
+  virtual std::optional<Connection> begin_rpc(const std::string& grpc_peer) = 0;
+  /// Makes gRPC close the connection.
+  virtual void shutdown_connection(std::uint64_t generation) = 0;
+  /// No new connections; the live ones stay.
+  virtual void stop_accepting() = 0;
+};
+
+}  // namespace membroker::rpc

@@ -54,9 +54,13 @@ struct LedgerEntry {
 class Ledger {
  public:
   /// Opens or makes the file, under an exclusive lock held until destruction: a second daemon on
-  /// the same path gets kUnavailable. Space is allocated up front. A file of another boot, layout
-  /// or slot count, or one that is damaged, is replaced by an empty one; then lost() is true, as it
-  /// is when there was none although `expected` (this boot's daemon has run before, by the state store).
+  /// the same path gets kUnavailable. Space is allocated up front; a file of more slots is kept so.
+  ///
+  /// lost(): some session's bytes may be unknown. So where the file is of another layout or its
+  /// header is damaged (it is replaced by an empty one), where a slot is damaged (it is dropped,
+  /// the others stay), and where there is no file of this boot although one is `expected` (this
+  /// boot's daemon has run before, by the state store). A file of another boot is replaced, and
+  /// nothing is lost by that: its sessions ended with that boot.
   static Result<Ledger> open(const std::string& path, std::size_t slots, bool expected);
 
   Ledger(Ledger&&) noexcept;

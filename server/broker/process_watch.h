@@ -23,7 +23,8 @@ class ProcessWatch {
   explicit ProcessWatch(OnExit on_exit);
   ~ProcessWatch();  // stops the thread
 
-  /// Watches the process once however often it is asked; on_exit runs once per process.
+  /// Watches the process; asked again while it is watched, does nothing. on_exit runs once, then
+  /// the process is forgotten: asked for it after that, on_exit runs again.
   /// `pidfd` may be empty: then one is opened and the start time compared, kNotFound if that
   /// process is no more (also after pid reuse).
   Status watch(const Peer& peer, UniqueFd pidfd = {});

@@ -24,12 +24,13 @@
 namespace membroker::rpc {
 
 struct AcceptorOptions {
-  std::string path;           // of the socket; made with `mode`, replaced only if nobody listens
+  std::string path;  // of the socket; made with `mode`, replaced only if nobody listens
   unsigned mode = 0660;
   std::uint32_t connections_max = 4'096;
   std::uint32_t connections_per_uid_max = 1'024;
   std::int64_t first_rpc_ms = 5'000;
   bool allow_unwatched = false;  // peers whose process cannot be seen (another pid namespace)
+  bool use_peerpidfd = true;     // false: as on kernels before 6.5
 };
 
 /// A live connection, as an RPC finds it from ServerContext::peer().
@@ -47,12 +48,17 @@ class Acceptor {
     std::function<void(UniqueFd fd)> hand_over;
     std::function<void(const broker::Peer&, UniqueFd pidfd)> on_accepted;
     std::function<void(const Connection&)> on_closed;
+    /// Optional: a connection was closed at the door, with the reason. The peer is all zero where
+    /// it could not be identified.
+    std::function<void(const broker::Peer&, const Error&)> on_refused;
   };
 
   /// Binds (or takes the descriptor inherited from systemd, if given) and starts to accept.
   static Result<std::unique_ptr<Acceptor>> start(AcceptorOptions options, Hooks hooks,
                                                  UniqueFd inherited = {});
-  virtual ~Acceptor() = default;  // stops accepting, closes what it owns, removes its socket
+  /// Stops accepting, closes what it owns, removes its socket; runs no hook from then on. What was
+  /// handed over stays open: shut the gRPC server down for that.
+  virtual ~Acceptor() = default;
 
   /// The connection behind "fd:<N>"; marks that an RPC has begun. Nothing for an unknown or closed
   /// number: refuse the RPC.

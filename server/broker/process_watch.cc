@@ -1,0 +1,123 @@
+#include "server/broker/process_watch.h"
+
+#include <sys/syscall.h>
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <cerrno>
+#include <charconv>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "server/broker/pidfd.h"
+#include "server/broker/small_file.h"
+#include "shared/format.h"
+
+namespace membroker::broker {
+namespace {
+
+// What tells one process from another: its pid, and its start where the pid was used again.
+using ProcessKey = std::pair<pid_t, std::uint64_t>;
+
+ProcessKey key_of(const Peer& peer) { return {peer.pid, peer.start_time}; }
+
+}  // namespace
+
+Result<UniqueFd> open_pidfd(pid_t pid) {
+  UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (fd) return fd;
+  if (errno == ESRCH || errno == EINVAL) {
+    return fail(ErrorCode::kNotFound, strf("there is no process %d", pid));
+  }
+  return fail(errno_error(strf("pidfd_open of process %d", pid), errno));
+}
+
+Result<std::uint64_t> process_start_time(pid_t pid) {
+  if (pid <= 0) return fail(ErrorCode::kNotFound, strf("%d is no process id", pid));
+  const std::string path = strf("/proc/%d/stat", pid);
+  const auto text = read_small_file(path);
+  if (!text) {
+    // ESRCH comes from reading the file of a process that ends just then.
+    return fail(ErrorCode::kNotFound,
+                strf("there is no process %d (%s)", pid, text.error().message().c_str()));
+  }
+  // The second field is the command in brackets and may hold anything, brackets too; after the
+  // last one the third field follows, and the start time is the 22nd.
+  std::size_t at = text->rfind(')');
+  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = text->find(' ', at + 1);
+  std::uint64_t ticks = 0;
+  if (at == std::string::npos ||
+      std::from_chars(text->data() + at + 1, text->data() + text->size(), ticks).ec !=
+          std::errc()) {
+    return fail(ErrorCode::kIo, path + " has no start time (field 22)");
+  }
+  return ticks;
+}
+
+struct ProcessWatch::Impl {
+  explicit Impl(OnExit hook) : on_exit(std::move(hook)), work(asio::make_work_guard(io)) {}
+
+  // Runs on the thread.
+  void wait_for(const Peer& peer, asio::posix::stream_descriptor& pidfd) {
+    pidfd.async_wait(asio::posix::stream_descriptor::wait_read,
+                     [this, peer](const asio::error_code& error) {
+                       if (error) return;
+                       {
+                         const std::lock_guard lock(mutex);
+                         watched.erase(key_of(peer));
+                       }
+                       on_exit(peer);
+                     });
+  }
+
+  const OnExit on_exit;
+  asio::io_context io{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work;
+  std::mutex mutex;  // leaf; guards `watched`
+  std::map<ProcessKey, asio::posix::stream_descriptor> watched;
+  std::thread thread;
+};
+
+ProcessWatch::ProcessWatch(OnExit on_exit) : impl_(std::make_unique<Impl>(std::move(on_exit))) {
+  impl_->thread = std::thread([impl = impl_.get()] { impl->io.run(); });
+}
+
+ProcessWatch::~ProcessWatch() {
+  impl_->io.stop();
+  impl_->thread.join();
+}
+
+Status ProcessWatch::watch(const Peer& peer, UniqueFd pidfd) {
+  if (!pidfd) {
+    auto opened = open_pidfd(peer.pid);
+    if (!opened) return fail(opened.error());
+    // Read after the pidfd was opened: if the number was used again meanwhile, this differs.
+    const auto start_time = process_start_time(peer.pid);
+    if (!start_time) return fail(start_time.error());
+    if (*start_time != peer.start_time) {
+      return fail(ErrorCode::kNotFound,
+                  strf("process %d is another one by now (started at tick %llu, not %llu)",
+                       peer.pid, static_cast<unsigned long long>(*start_time),
+                       static_cast<unsigned long long>(peer.start_time)));
+    }
+    pidfd = std::move(*opened);
+  }
+  const std::lock_guard lock(impl_->mutex);
+  if (impl_->watched.contains(key_of(peer))) return {};
+  asio::posix::stream_descriptor descriptor(impl_->io);
+  asio::error_code error;
+  descriptor.assign(pidfd.get(), error);
+  if (error) {
+    return fail(ErrorCode::kIo, strf("watch process %d: %s", peer.pid, error.message().c_str()));
+  }
+  static_cast<void>(pidfd.release());
+  const auto [at, inserted] = impl_->watched.emplace(key_of(peer), std::move(descriptor));
+  impl_->wait_for(peer, at->second);
+  return {};
+}
+
+}  // namespace membroker::broker

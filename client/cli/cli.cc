@@ -309,7 +309,7 @@ int run(const std::vector<std::string>& arguments, Console& console) {
     std::ostringstream err;
     const int code = app.exit(error, out, err);
     console.out(out.str());
-    console.err(err.str());
+    if (code != 0) console.err("membrokerctl: " + err.str());
     return code == 0 ? kExitOk : kExitUsage;
   }
   return run_command(values, commands, console);

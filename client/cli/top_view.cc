@@ -25,10 +25,10 @@ const ResourceStatus* find(const v1::admin::GetStatusResponse& status, const std
   return nullptr;
 }
 
-// The bar's room: what the width leaves beside `others` columns of text.
+// The bar's room: what the width leaves beside `others` columns of text; 0 if that is too little.
 std::size_t bar_width(std::size_t width, std::size_t others) {
   const std::size_t room = width > others ? width - others : 0;
-  return std::clamp(room, kBarLeast, kBarMost);
+  return room < kBarLeast ? 0 : std::min(room, kBarMost);
 }
 
 std::string per_second(const ResourceStatus& now, const Sample* before, Millis passed) {
@@ -49,7 +49,10 @@ std::string resource_lines(const ResourceStatus& resource, const Sample& now, co
                                 format_bytes(resource.capacity_bytes()).c_str());
   const std::size_t width = bar_width(look.width, columns(name) + columns(text) + 4);
   const auto cells = bar_cells(figures, resource.capacity_bytes(), width);
-  std::string lines = name + "  " + draw(cells, look.unicode, look.colour) + "  " + text + "\n";
+  std::string lines = width == 0
+                          ? cut(name + "  " + text, look.width)
+                          : name + "  " + draw(cells, look.unicode, look.colour) + "  " + text;
+  lines += "\n";
   const Millis passed = before == nullptr ? 0 : now.time_ms - before->time_ms;
   const std::string figures_line = strf(
       "free %s  revoking %s  waiting %s in %u  overdue %s  debt %s  peak %s",
@@ -166,8 +169,9 @@ std::string render_frame(const Sample& now, const Sample* before, const Look& lo
     text += "\n" + lease_rows(now, height - used - (kLinesOfOneTable - 1), look);
   }
   if (!note.empty()) {
-    text = crop(text, height > 0 ? height - 1 : 0) + "\n" +
-           paint(cut(clean(note), look.width), Style::kBad, look.colour);
+    if (height > 1) text = crop(text, height - 1) + "\n";
+    if (height <= 1) text.clear();
+    text += paint(cut(clean(note), look.width), Style::kBad, look.colour);
   }
   return crop(text, height);
 }

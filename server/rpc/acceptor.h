@@ -24,7 +24,7 @@
 namespace membroker::rpc {
 
 struct AcceptorOptions {
-  std::string path;  // of the socket; made with `mode`, replaced only if nobody listens
+  std::string path = {};  // of the socket; made with `mode`, replaced only if nobody listens
   unsigned mode = 0660;
   std::uint32_t connections_max = 4'096;
   std::uint32_t connections_per_uid_max = 1'024;
@@ -50,7 +50,7 @@ class Acceptor {
     std::function<void(const Connection&)> on_closed;
     /// Optional: a connection was closed at the door, with the reason. The peer is all zero where
     /// it could not be identified.
-    std::function<void(const broker::Peer&, const Error&)> on_refused;
+    std::function<void(const broker::Peer&, const Error&)> on_refused = {};
   };
 
   /// Binds (or takes the descriptor inherited from systemd, if given) and starts to accept.

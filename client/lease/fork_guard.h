@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+
+/// \file
+/// What a fork()ed child must know: that it is one, and which descriptors to drop. gRPC in a child
+/// of a process with live gRPC hangs for ever, so the child of a connected client is cut off until
+/// it calls exec(). Whoever may be called in such a child compares generations before any lock.
+
+namespace membroker::lease {
+
+/// How often this process has been forked off since arm_fork_guard(): a child's value is larger
+/// than its parent's. Thread-safe, one load.
+std::uint64_t fork_generation() noexcept;
+
+/// Installs the fork handler, once in the life of the process. The library must stay loaded then.
+void arm_fork_guard();
+
+/// A descriptor that a forked child closes at once (if it is still the same socket there), so that
+/// the daemon sees the connection end with this process. When kSlots are in use the child keeps
+/// it open, which only delays that. Thread-safe; arm_fork_guard() first.
+class ForkClosedFd {
+ public:
+  static constexpr int kSlots = 512;
+
+  ForkClosedFd() = default;
+  explicit ForkClosedFd(int fd);
+  ForkClosedFd(ForkClosedFd&& other) noexcept;
+  ForkClosedFd& operator=(ForkClosedFd&& other) noexcept;
+  ~ForkClosedFd();
+
+ private:
+  int slot_ = -1;
+};
+
+}  // namespace membroker::lease

@@ -46,16 +46,17 @@ std::optional<Bytes> unit_factor(std::string_view unit) {
 
 Result<Bytes> parse_bytes(std::string_view text) {
   const auto bad = [&](std::string_view why) {
-    return fail(ErrorCode::kInvalid, strf("\"%.*s\" is not a size: %.*s; write for example 268435456, 256MiB or 1.5GiB",
-                                          static_cast<int>(text.size()), text.data(),
-                                          static_cast<int>(why.size()), why.data()));
+    return fail(
+        ErrorCode::kInvalid,
+        strf("\"%.*s\" is not a size: %.*s; write for example 268435456, 256MiB or 1.5GiB",
+             static_cast<int>(text.size()), text.data(), static_cast<int>(why.size()), why.data()));
   };
   const std::string_view trimmed = trim(text);
   const auto number_end = trimmed.find_first_not_of("0123456789.");
   const std::string_view number = trimmed.substr(0, number_end);
   if (number.empty()) return bad("it does not start with a number");
-  const auto factor = unit_factor(
-      number_end == std::string_view::npos ? "" : trim(trimmed.substr(number_end)));
+  const auto factor =
+      unit_factor(number_end == std::string_view::npos ? "" : trim(trimmed.substr(number_end)));
   if (!factor) return bad("the unit is unknown");
   if (number.find('.') == std::string_view::npos) {
     Bytes value = 0;

@@ -20,7 +20,7 @@ struct Id {
 
 using SessionId = Id<struct SessionTag>;        // one attached client, unique in the daemon's life
 using RequestId = Id<struct RequestTag>;        // one Acquire, unique in its session
-using RevocationId = Id<struct RevocationTag>;  // one opened revocation, unique in the daemon's life
+using RevocationId = Id<struct RevocationTag>;  // one opened revocation, as SessionId
 using Epoch = Id<struct EpochTag>;              // number of the daemon's life
 using Attach = Id<struct AttachTag>;            // number of a session's connection
 

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "server/app/config.h"
+#include "server/app/config_ir.h"
+
+namespace membroker::app {
+
+/// Fills in defaults, looks names up, checks ranges and what belongs together. What is wrong goes
+/// to `errors`; the result counts only if that stays empty.
+AppConfig compile_config(const ConfigIr& ir, const ConfigHost& host, ConfigErrors& errors);
+
+/// Where messages about guarantees point to.
+struct GuaranteePositions {
+  Position capacity;
+  const std::map<std::string, Position>& tenants;  // by path
+};
+
+/// Guarantees must fit under the limits above them and under the capacity.
+void check_guarantees(const broker::BrokerConfig& config, const broker::ResourceConfig& resource,
+                      const GuaranteePositions& positions, ConfigErrors& errors);
+
+}  // namespace membroker::app

@@ -1,0 +1,198 @@
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "server/broker/broker.h"
+
+namespace membroker::broker {
+namespace {
+
+constexpr std::size_t kTenantPathBytesMax = 255;  // what the ledger has room for
+constexpr std::int32_t kWeightMax = 10'000;
+
+/// "acme/etl": parts of letters, digits, '_', '-', '.', separated by single slashes.
+bool is_tenant_path(std::string_view path) {
+  if (path.empty() || path.size() > kTenantPathBytesMax) return false;
+  if (path.front() == '/' || path.back() == '/') return false;
+  if (path.find("//") != std::string_view::npos) return false;
+  return std::all_of(path.begin(), path.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.' || c == '/';
+  });
+}
+
+Status check_policy(const std::string& path, const arbiter::TenantPolicy& policy) {
+  if (policy.guarantee < 0 || policy.limit < 0) {
+    return fail(ErrorCode::kInvalid, fmt::format("tenant {}: a negative size", path));
+  }
+  if (policy.guarantee > policy.limit) {
+    return fail(ErrorCode::kInvalid, fmt::format("tenant {}: guarantee {} is above limit {}", path,
+                                                 policy.guarantee, policy.limit));
+  }
+  if (policy.weight < 1 || policy.weight > kWeightMax) {
+    return fail(ErrorCode::kInvalid, fmt::format("tenant {}: weight {} is not in 1 to {}", path,
+                                                 policy.weight, kWeightMax));
+  }
+  if (policy.priority > policy.priority_max) {
+    return fail(ErrorCode::kInvalid, fmt::format("tenant {}: priority {} is above priority_max {}",
+                                                 path, policy.priority, policy.priority_max));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<AskedBack> Broker::ask(SessionId id, const std::string& resource, Bytes bytes, Instant now) {
+  begin(now);
+  const auto index = resource_named(resource);
+  if (!index) return fail(index.error());
+  Session* session = find(id);
+  SessionLease* lease = session == nullptr ? nullptr : session->lease_of(*index);
+  if (lease == nullptr) {
+    return fail(ErrorCode::kNotFound,
+                fmt::format("there is no session {} with a lease of {}", id.value, resource));
+  }
+  if (bytes <= 0) {
+    return fail(ErrorCode::kInvalid, fmt::format("cannot ask for {} bytes", bytes));
+  }
+  spdlog::info("admin_revoke session={} tenant={} resource={} bytes={}", id.value, session->tenant,
+               resource, bytes);
+  refused_.reset();
+  feed(*index, arbiter::Ask{id, bytes});
+  commit();
+  if (refused_) return fail(ErrorCode::kInvalid, *refused_);
+  const arbiter::LeaseView view = view_of(*session, *lease);
+  return AskedBack{view.revoking, view.revoking > 0 ? view.deadline : now_};
+}
+
+Status Broker::set_tenant(const std::string& path, const std::string& resource,
+                          const TenantChange& change, Instant now) {
+  begin(now);
+  if (!is_tenant_path(path)) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("{} is no tenant path: parts of letters, digits, '_', '-', '.', "
+                            "separated by '/', at most {} bytes",
+                            log_text(path), kTenantPathBytesMax));
+  }
+  const auto index = resource_named(resource);
+  if (!index) return fail(index.error());
+  arbiter::TenantPolicy policy = policy_of(path, *index);
+  policy.guarantee = change.guarantee.value_or(policy.guarantee);
+  policy.mode = change.mode.value_or(policy.mode);
+  policy.limit = change.limit.value_or(policy.limit);
+  policy.weight = change.weight.value_or(policy.weight);
+  policy.priority = change.priority.value_or(policy.priority);
+  policy.priority_max = change.priority_max.value_or(policy.priority_max);
+  policy.on_overdue = change.on_overdue.value_or(policy.on_overdue);
+  if (auto ok = check_policy(path, policy); !ok) return ok;
+
+  refused_.reset();
+  feed(*index, arbiter::SetTenant{path, policy});
+  if (refused_) {
+    commit();
+    return fail(ErrorCode::kInvalid, fmt::format("tenant {}: {}", path, *refused_));
+  }
+  // A new tenant, and its parents, exist for every resource.
+  for (std::string_view at = path;;) {
+    const std::string name(at);
+    if (!tenants_.contains(name)) {
+      tenants_[name].path = name;
+      for (std::size_t i = 0; i < resources_.size(); ++i) {
+        if (i != *index) feed(i, arbiter::SetTenant{name, {}});
+      }
+    }
+    const std::size_t slash = at.rfind('/');
+    if (slash == std::string_view::npos) break;
+    at = at.substr(0, slash);
+  }
+  tenants_[path].policies[resources_[*index].config.name] = policy;
+  spdlog::info(
+      "tenant_set tenant={} resource={} guarantee={} mode={} limit={} weight={} "
+      "priority={} priority_max={} on_overdue={}",
+      path, resource, policy.guarantee, name_of(policy.mode), policy.limit, policy.weight,
+      policy.priority, policy.priority_max, name_of(policy.on_overdue));
+  commit();
+  return {};
+}
+
+Status Broker::remove_tenant(const std::string& path, Instant now) {
+  begin(now);
+  if (!tenants_.contains(path)) {
+    return fail(ErrorCode::kNotFound, "there is no tenant " + log_text(path));
+  }
+  const std::string below = path + '/';
+  std::erase_if(tenants_, [&](const auto& tenant) {
+    return tenant.first == path || tenant.first.starts_with(below);
+  });
+  for (std::size_t i = 0; i < resources_.size(); ++i) feed(i, arbiter::RemoveTenant{path});
+  spdlog::info("tenant_removed tenant={}", path);
+  commit();
+  return {};
+}
+
+Status Broker::set_capacity(const std::string& resource, Bytes capacity, Instant now) {
+  begin(now);
+  const auto index = resource_named(resource);
+  if (!index) return fail(index.error());
+  if (capacity < 0) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("resource {}: a capacity of {} bytes", resource, capacity));
+  }
+  refused_.reset();
+  feed(*index, arbiter::SetCapacity{capacity});
+  commit();
+  if (refused_) return fail(ErrorCode::kInvalid, *refused_);
+  resources_[*index].config.capacity = capacity;
+  spdlog::info("capacity_set resource={} capacity={}", resource, capacity);
+  return {};
+}
+
+void Broker::drain(Instant now) {
+  begin(now);
+  if (!draining_) spdlog::info("draining sessions={}", sessions_.size());
+  draining_ = true;
+  for (std::size_t i = 0; i < resources_.size(); ++i) feed(i, arbiter::Drain{});
+  for (const auto& [id, session] : sessions_) {
+    if (!session->connection) continue;
+    session->outbox.draining = v1::DRAIN_MODE_DRAIN;
+    mark_ready(*session);
+  }
+  commit();
+}
+
+void Broker::announce_restart(Instant now) {
+  begin(now);
+  restarting_ = true;
+  for (const auto& [id, session] : sessions_) {
+    if (!session->connection) continue;
+    session->outbox.draining = v1::DRAIN_MODE_RESTART;
+    session->outbox.draining_grace = config_.times.shutdown_grace;
+    mark_ready(*session);
+  }
+  commit();
+}
+
+void Broker::end_streams(const std::string& why, Instant now) {
+  begin(now);
+  std::vector<ConnectionId> all;
+  for (const auto& [connection, record] : connections_) all.push_back(connection);
+  for (const ConnectionId connection : all) end_stream(connection, EndCode::kUnavailable, why);
+  commit();
+}
+
+Result<std::size_t> Broker::resource_named(const std::string& name) const {
+  for (std::size_t i = 0; i < resources_.size(); ++i) {
+    if (resources_[i].config.name == name) return i;
+  }
+  return fail(ErrorCode::kNotFound, "there is no resource " + log_text(name));
+}
+
+arbiter::TenantPolicy Broker::policy_of(const std::string& tenant, std::size_t resource) const {
+  const auto found = tenants_.find(tenant);
+  if (found == tenants_.end()) return {};
+  const auto policy = found->second.policies.find(resources_[resource].config.name);
+  return policy == found->second.policies.end() ? arbiter::TenantPolicy{} : policy->second;
+}
+
+}  // namespace membroker::broker

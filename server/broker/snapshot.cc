@@ -1,0 +1,58 @@
+#include "server/broker/snapshot.h"
+
+#include <algorithm>
+
+#include "server/broker/broker.h"
+
+namespace membroker::broker {
+namespace {
+
+SessionRow row_of(const Session& session) {
+  SessionRow row;
+  row.id = session.id;
+  row.peer = session.peer;
+  row.tenant = session.tenant;
+  row.client_name = session.client_name;
+  row.labels = session.labels;
+  row.state = session.recovered && session.state == SessionState::kSuspect
+                  ? "recovered"
+                  : session_state_name(session.state);
+  row.priority = session.priority;
+  row.attach = session.attach;
+  row.opened_at = session.opened_at;
+  row.last_frame = session.last_frame;
+  if (const SessionLease* first = session.lease_of(0)) row.held = first->totals.held();
+  return row;
+}
+
+}  // namespace
+
+Snapshot Broker::snapshot() const {
+  Snapshot out;
+  out.epoch = epoch_;
+  out.started_at = started_at_;
+  out.taken_at = now_;
+  out.state = draining_ ? "draining" : recovering() ? "recovering" : "serving";
+  out.tenants = static_cast<std::uint32_t>(tenants_.size());
+  out.counters = counters_;
+  for (const Resource& resource : resources_) {
+    out.resources.push_back({resource.config.name, resource.arbiter.capacity(),
+                             resource.arbiter.chunk(), resource.arbiter.root(), resource.counters});
+    for (arbiter::TenantView& view : resource.arbiter.tenants()) {
+      out.tenant_rows.push_back({resource.config.name, std::move(view)});
+    }
+  }
+  out.sessions.reserve(sessions_.size());
+  for (const auto& [id, session] : sessions_) {
+    if (session->state != SessionState::kActive) ++out.sessions_suspect;
+    out.sessions.push_back(row_of(*session));
+    for (const SessionLease& lease : session->leases) {
+      const Resource& resource = resources_[lease.resource];
+      out.leases.push_back({resource.config.name, session->client_name, view_of(*session, lease),
+                            lease.totals, lease.use});
+    }
+  }
+  return out;
+}
+
+}  // namespace membroker::broker

@@ -40,6 +40,12 @@
 
 namespace membroker {
 
+namespace spill {
+class Directories;
+class Quota;
+class Workspace;
+}  // namespace spill
+
 inline constexpr std::int64_t kSpillWorkspaceBytes = std::int64_t{8} << 20;
 inline constexpr std::int64_t kSpillWorkspaceBytesMin = std::int64_t{1} << 20;
 inline constexpr std::int64_t kSpillReadAheadBytesMin = std::int64_t{64} << 10;
@@ -61,7 +67,8 @@ class SpillDirectories {
   /// Absolute, in the order given.
   virtual const std::vector<std::string>& paths() const noexcept = 0;
 
- protected:
+ private:
+  friend class spill::Directories;
   SpillDirectories() = default;
 };
 
@@ -77,7 +84,8 @@ class SpillQuota {
   /// A limit below use takes nothing away: writes fail until use has fallen.
   virtual void set_limit(std::int64_t limit_bytes) noexcept = 0;
 
- protected:
+ private:
+  friend class spill::Quota;
   SpillQuota() = default;
 };
 
@@ -101,7 +109,8 @@ class SpillWorkspace {
   virtual std::int64_t bytes() const noexcept = 0;
   virtual bool uses_io_uring() const noexcept = 0;
 
- protected:
+ private:
+  friend class spill::Workspace;
   SpillWorkspace() = default;
 };
 
@@ -154,7 +163,7 @@ struct SpillReaderToken;
 }  // namespace detail
 
 /// A producer's end. Copyable; copies are further producers, and the stream ends when the last one
-/// is finished or destroyed. Thread-safe, also one object from several threads.
+/// is finished or destroyed. push_batch is thread-safe, also on one object; the rest is not.
 class SpillWriter {
  public:
   SpillWriter() = default;

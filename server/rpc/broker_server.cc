@@ -1,0 +1,311 @@
+#include "server/rpc/broker_server.h"
+
+#include <grpc/support/time.h>
+#include <grpcpp/alarm.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server_posix.h>
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+
+#include "server/broker/process_watch.h"
+#include "server/rpc/session_stream.h"
+#include "shared/check.h"
+
+namespace membroker::rpc {
+namespace {
+
+constexpr std::size_t kGrpcMemoryMax = 64 * static_cast<std::size_t>(kMiB);
+// Frames up to here are read and refused with a text; gRPC itself ends the stream beyond.
+constexpr int kFrameReadMax = static_cast<int>(kMiB);
+
+grpc::Status to_status(const broker::StreamEnd& end) {
+  using broker::EndCode;
+  switch (end.code) {
+    case EndCode::kOk: return grpc::Status::OK;
+    case EndCode::kUnauthenticated: return {grpc::StatusCode::UNAUTHENTICATED, end.message};
+    case EndCode::kPermissionDenied: return {grpc::StatusCode::PERMISSION_DENIED, end.message};
+    case EndCode::kNotFound: return {grpc::StatusCode::NOT_FOUND, end.message};
+    case EndCode::kInvalidArgument: return {grpc::StatusCode::INVALID_ARGUMENT, end.message};
+    case EndCode::kResourceExhausted: return {grpc::StatusCode::RESOURCE_EXHAUSTED, end.message};
+    case EndCode::kUnavailable: return {grpc::StatusCode::UNAVAILABLE, end.message};
+    case EndCode::kReplaced: return {grpc::StatusCode::ABORTED, end.message};
+  }
+  MB_CHECK(false);
+  return grpc::Status::OK;
+}
+
+gpr_timespec to_gpr(Instant deadline) {
+  if (deadline == Instant::never()) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+  const Millis left = std::max<Millis>(0, deadline - monotonic_now());
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(left, GPR_TIMESPAN));
+}
+
+}  // namespace
+
+class BrokerServer::Impl final : public StreamOwner {
+ public:
+  Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledger ledger);
+  Status open_door(Options options);
+  bool post(broker::Inbox::Job job) { return inbox_.post(std::move(job)); }
+  std::shared_ptr<const broker::Snapshot> snapshot() const;
+  void shutdown();
+
+ private:
+  struct WakeTag final : CqEvent {
+    explicit WakeTag(Impl& i) : impl(i) {}
+    void on_event(bool) override { impl.run_jobs(); }
+    Impl& impl;
+  };
+
+  // The broker's thread.
+  void run();
+  void run_jobs();
+  void pump();
+  void write_next(SessionStream& stream);
+  void listen();
+  void stream_started(SessionStream& stream) override;
+  void stream_read(SessionStream& stream, grpc::ByteBuffer& message) override;
+  void stream_lost(SessionStream& stream) override;
+  void stream_writable(SessionStream& stream) override { write_next(stream); }
+  void stream_done(SessionStream& stream) override;
+
+  // The acceptor's thread.
+  void hand_over(UniqueFd fd);
+
+  const Millis shutdown_grace_;
+  const Bytes frame_bytes_max_;
+  broker::Ledger ledger_;
+  SessionStream::Service service_;
+  std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  std::unique_ptr<grpc::Server> server_;
+  grpc::Alarm alarm_;
+  WakeTag wake_tag_{*this};
+  broker::Inbox inbox_;
+  std::unique_ptr<broker::ProcessWatch> watch_;
+  std::unique_ptr<broker::Broker> broker_;  // the thread's own from here
+  std::unordered_map<std::uint64_t, std::unique_ptr<SessionStream>> streams_;  // by their id
+  std::set<std::uint64_t> connections_in_use_;  // generations with a live stream
+  std::uint64_t next_stream_ = 1;
+  v1::ClientFrame frame_in_;  // reused: a frame's messages are allocated once
+  v1::ServerFrame frame_out_;
+  bool listening_ = true;
+
+  mutable std::mutex snapshot_mutex_;  // leaf; guards snapshot_
+  std::shared_ptr<const broker::Snapshot> snapshot_;
+
+  std::mutex door_mutex_;  // guards door_open_; held over the hand-over, which must not be late
+  bool door_open_ = true;
+  std::unique_ptr<Acceptor> acceptor_;
+  std::thread thread_;
+};
+
+BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledger ledger)
+    : shutdown_grace_(config.times.shutdown_grace),
+      frame_bytes_max_(config.limits.frame_bytes_max),
+      ledger_(std::move(ledger)),
+      inbox_([this] { alarm_.Set(queue_.get(), gpr_now(GPR_CLOCK_MONOTONIC), &wake_tag_); }) {
+  grpc::ResourceQuota quota("broker");
+  quota.Resize(kGrpcMemoryMax);
+  grpc::ServerBuilder builder;
+  builder.RegisterService(&service_);
+  builder.SetResourceQuota(quota);
+  builder.SetMaxReceiveMessageSize(kFrameReadMax);
+  // Local death is seen by HUP and pidfd, a stopped client by its missing heartbeat.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  queue_ = builder.AddCompletionQueue();
+  server_ = builder.BuildAndStart();
+  MB_CHECK(server_ != nullptr);  // binds nothing, so nothing can be taken
+  watch_ = std::make_unique<broker::ProcessWatch>([this](const broker::Peer& peer) {
+    post([peer](broker::Broker& broker, Instant now) { broker.process_ended(peer, now); });
+  });
+  broker_ = std::make_unique<broker::Broker>(
+      std::move(config), epoch, ledger_,
+      // A peer in another pid namespace came in only because the operator allows it.
+      [this](const broker::Peer& peer) { return peer.pid == 0 ? Status() : watch_->watch(peer); },
+      monotonic_now());
+  snapshot_ = broker_->take_snapshot(monotonic_now());
+  MB_CHECK(snapshot_ != nullptr);
+  thread_ = std::thread([this] { run(); });
+}
+
+Status BrokerServer::Impl::open_door(Options options) {
+  Acceptor::Hooks hooks;
+  hooks.hand_over = [this](UniqueFd fd) { hand_over(std::move(fd)); };
+  hooks.on_accepted = [this](const broker::Peer& peer, UniqueFd pidfd) {
+    if (peer.pid == 0) return;
+    // A process that has ended meanwhile is found again when it says Hello.
+    if (auto watched = watch_->watch(peer, std::move(pidfd)); !watched) {
+      spdlog::debug("peer_gone pid={} why={}", peer.pid,
+                    broker::log_text(watched.error().message()));
+    }
+  };
+  hooks.on_closed = [](const Connection&) {};  // its stream tells
+  hooks.on_refused = [](const broker::Peer& peer, const Error& error) {
+    spdlog::warn("connection_refused pid={} uid={} why={}", peer.pid, peer.uid,
+                 broker::log_text(error.message()));
+  };
+  auto acceptor =
+      Acceptor::start(std::move(options.acceptor), std::move(hooks), std::move(options.inherited));
+  if (!acceptor) return fail(acceptor.error());
+  // No stream is begun before: stream_started() runs after a job posted here.
+  acceptor_ = std::move(*acceptor);
+  post([this](broker::Broker&, Instant) { listen(); });
+  return {};
+}
+
+void BrokerServer::Impl::hand_over(UniqueFd fd) {
+  const std::lock_guard lock(door_mutex_);
+  if (door_open_) grpc::AddInsecureChannelFromFd(server_.get(), fd.release());
+}
+
+std::shared_ptr<const broker::Snapshot> BrokerServer::Impl::snapshot() const {
+  const std::lock_guard lock(snapshot_mutex_);
+  return snapshot_;
+}
+
+// ---- the broker's thread ----
+
+void BrokerServer::Impl::run() {
+  for (;;) {
+    pump();
+    void* tag = nullptr;
+    bool ok = false;
+    const auto status = queue_->AsyncNext(&tag, &ok, to_gpr(broker_->next_deadline()));
+    if (status == grpc::CompletionQueue::SHUTDOWN) return;
+    if (status == grpc::CompletionQueue::GOT_EVENT) static_cast<CqEvent*>(tag)->on_event(ok);
+    const Instant now = monotonic_now();
+    if (broker_->next_deadline() <= now) broker_->expire(now);
+  }
+}
+
+void BrokerServer::Impl::run_jobs() {
+  for (const broker::Inbox::Job& job : inbox_.take()) {
+    job(*broker_, monotonic_now());
+    pump();  // a job that ends streams must not overtake what the one before had to tell
+  }
+}
+
+/// Carries to the streams what the broker has decided.
+void BrokerServer::Impl::pump() {
+  for (const broker::ConnectionId id : broker_->take_ready()) {
+    const auto found = streams_.find(id.value);
+    MB_CHECK(found != streams_.end());
+    if (found->second->can_write()) write_next(*found->second);
+  }
+  for (const broker::StreamEnd& end : broker_->take_ended()) {
+    const auto found = streams_.find(end.connection.value);
+    if (found != streams_.end()) found->second->end(to_status(end));
+  }
+  if (auto fresh = broker_->take_snapshot(monotonic_now())) {
+    const std::lock_guard lock(snapshot_mutex_);
+    snapshot_ = std::move(fresh);
+  }
+}
+
+void BrokerServer::Impl::write_next(SessionStream& stream) {
+  if (!broker_->compose(stream.id(), monotonic_now(), &frame_out_)) return;
+  grpc::ByteBuffer bytes;
+  bool own = false;
+  const grpc::Status made =
+      grpc::SerializationTraits<v1::ServerFrame>::Serialize(frame_out_, &bytes, &own);
+  MB_CHECK(made.ok());
+  stream.write(std::move(bytes));
+}
+
+void BrokerServer::Impl::listen() {
+  const broker::ConnectionId id{next_stream_++};
+  auto stream = std::make_unique<SessionStream>(id, *this);
+  stream->listen(service_, *queue_);
+  streams_[id.value] = std::move(stream);
+}
+
+void BrokerServer::Impl::stream_started(SessionStream& stream) {
+  listen();
+  const auto connection = acceptor_->begin_rpc(stream.peer());
+  if (!connection) {
+    return stream.end({grpc::StatusCode::UNAUTHENTICATED,
+                       "the peer's process is not known; connect to the broker's own socket"});
+  }
+  if (!connections_in_use_.insert(connection->generation).second) {
+    return stream.end({grpc::StatusCode::RESOURCE_EXHAUSTED,
+                       "one Session stream per connection; open another connection"});
+  }
+  broker_->connected(stream.id(), connection->peer, monotonic_now());
+  stream.begin(*connection);
+}
+
+void BrokerServer::Impl::stream_read(SessionStream& stream, grpc::ByteBuffer& message) {
+  const Instant now = monotonic_now();
+  const auto length = static_cast<Bytes>(message.Length());
+  if (length > frame_bytes_max_) {
+    broker_->received_bad(
+        stream.id(), broker::EndCode::kResourceExhausted,
+        fmt::format("a frame of {} bytes; the limit is {}", length, frame_bytes_max_), now);
+  } else if (!grpc::SerializationTraits<v1::ClientFrame>::Deserialize(&message, &frame_in_).ok()) {
+    broker_->received_bad(stream.id(), broker::EndCode::kInvalidArgument,
+                          fmt::format("a message of {} bytes that is no ClientFrame", length), now);
+  } else {
+    broker_->received(stream.id(), frame_in_, now);
+  }
+  pump();
+}
+
+void BrokerServer::Impl::stream_lost(SessionStream& stream) {
+  broker_->disconnected(stream.id(), monotonic_now());
+}
+
+void BrokerServer::Impl::stream_done(SessionStream& stream) {
+  if (stream.connection()) connections_in_use_.erase(stream.connection()->generation);
+  streams_.erase(stream.id().value);
+}
+
+// ---- the end ----
+
+void BrokerServer::Impl::shutdown() {
+  if (!thread_.joinable()) return;
+  if (acceptor_) acceptor_->stop_accepting();
+  {
+    const std::lock_guard lock(door_mutex_);
+    door_open_ = false;
+  }
+  post([](broker::Broker& broker, Instant now) { broker.announce_restart(now); });
+  post([](broker::Broker& broker, Instant now) {
+    broker.end_streams("the daemon is going away; keep the lease and reconnect", now);
+  });
+  // Streams that do not end, because their client does not read, are cancelled at the deadline.
+  server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(shutdown_grace_));
+  inbox_.close();
+  queue_->Shutdown();
+  thread_.join();
+  acceptor_.reset();
+  watch_.reset();
+}
+
+BrokerServer::BrokerServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+BrokerServer::~BrokerServer() { shutdown(); }
+
+Result<std::unique_ptr<BrokerServer>> BrokerServer::start(broker::BrokerConfig config, Epoch epoch,
+                                                          broker::Ledger ledger, Options options) {
+  std::unique_ptr<BrokerServer> server(
+      new BrokerServer(std::make_unique<Impl>(std::move(config), epoch, std::move(ledger))));
+  if (auto ok = server->impl_->open_door(std::move(options)); !ok) return fail(ok.error());
+  return server;
+}
+
+bool BrokerServer::post(broker::Inbox::Job job) { return impl_->post(std::move(job)); }
+
+std::shared_ptr<const broker::Snapshot> BrokerServer::snapshot() const { return impl_->snapshot(); }
+
+void BrokerServer::shutdown() { impl_->shutdown(); }
+
+}  // namespace membroker::rpc

@@ -29,10 +29,6 @@ std::uint64_t header_checksum(const Header& header) {
   return XXH3_64bits(&header, offsetof(Header, checksum));
 }
 
-std::uint64_t identity_checksum(const Identity& identity) {
-  return XXH3_64bits(&identity, sizeof identity);
-}
-
 template <std::size_t N>
 void put_text(std::array<char, N>& place, std::string_view text) {
   place.fill('\0');
@@ -41,10 +37,14 @@ void put_text(std::array<char, N>& place, std::string_view text) {
 
 template <std::size_t N>
 std::string get_text(const std::array<char, N>& place) {
-  return {place.data(), ::strnlen(place.data(), N)};
+  return {place.data(), ::strnlen(place.data(), N - 1)};
 }
 
 }  // namespace
+
+std::uint64_t identity_checksum(const Identity& identity) {
+  return XXH3_64bits(&identity, sizeof identity);
+}
 
 std::size_t file_bytes(std::size_t slots) { return kHeaderBytes + slots * sizeof(Slot); }
 

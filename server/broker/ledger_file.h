@@ -72,6 +72,8 @@ void write_header(Header& header, const BootId& boot_id, std::size_t slots);
 enum class HeaderState { kGood, kOtherBoot, kUnknown };
 HeaderState check_header(const Header& header, const BootId& boot_id);
 
+std::uint64_t identity_checksum(const Identity& identity);
+
 /// Records identity and totals in a free slot, valid last.
 void write_slot(Slot& slot, const LedgerIdentity& identity, const LedgerTotals& totals);
 void write_totals(Slot& slot, const LedgerTotals& totals);

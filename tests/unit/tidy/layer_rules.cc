@@ -21,6 +21,7 @@ struct Library {
 
 const std::vector<Library>& libraries() {
   static const std::vector<Library> all = {
+      {"gpr", {"grpc/support/"}},  // gRPC's own log, which the daemon writes into its own
       {"grpc", {"grpcpp/", "grpc/", "grpc++/"}},
       {"protobuf", {"google/protobuf/", "membroker/v1/"}},
       {"asio", {"asio.hpp", "asio/"}},
@@ -56,7 +57,7 @@ const std::vector<Layer>& layers() {
        {"asio", "spdlog"}},
       {"server/app/",
        {"shared/", "membroker/error.h", "server/"},
-       {"asio", "spdlog", "cli11", "toml++", "systemd"}},
+       {"gpr", "asio", "spdlog", "cli11", "toml++", "systemd"}},
       {"client/include/", {"membroker/"}, {}},
       // Messages without gRPC: the protocol's pure half, which the simulator runs.
       {"client/lease/", {"shared/", "membroker/", "client/lease/"}, {"protobuf"}},
@@ -112,8 +113,7 @@ bool starts_with_any(std::string_view text, const std::vector<std::string_view>&
 }
 
 const Library* library_of(std::string_view include) {
-  const bool service = include.ends_with(".grpc.pb.h");
-  if (service) return &libraries().front();
+  if (include.ends_with(".grpc.pb.h")) include = "grpcpp/";
   for (const Library& library : libraries()) {
     if (starts_with_any(include, library.starts)) return &library;
   }

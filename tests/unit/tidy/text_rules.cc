@@ -58,14 +58,23 @@ bool opens_other_block(std::string_view line) {
   return text.ends_with("= {") || text.ends_with("return {");
 }
 
+// The indent of the statement that line `i` ends: its first line, not a continuation's.
+std::size_t statement_indent(const std::vector<std::string_view>& lines, std::size_t i) {
+  while (i > 0 && !lines[i - 1].empty() && lines[i - 1][0] != '#' &&
+         std::string_view(";{}:").find(lines[i - 1].back()) == std::string_view::npos &&
+         !lines[i - 1].substr(indent_of(lines[i - 1])).starts_with("//")) {
+    --i;
+  }
+  return indent_of(lines[i]);
+}
+
 // Relies on the repository's clang-format: a function's last line is its opening line's indent and
 // "}". Only functions of a namespace or of a class are measured, not lambdas within them.
 void check_functions(const File& file, const std::vector<std::string_view>& lines,
                      Findings& findings) {
   for (std::size_t i = 0; i < lines.size(); ++i) {
-    const std::size_t indent = indent_of(lines[i]);
     if (!lines[i].ends_with("{") || opens_other_block(lines[i])) continue;
-    const std::string close = std::string(indent, ' ') + "}";
+    const std::string close = std::string(statement_indent(lines, i), ' ') + "}";
     std::size_t end = i + 1;
     while (end < lines.size() && lines[end] != close && !lines[end].starts_with(close + ";")) ++end;
     if (end == lines.size() || lines[end] != close) continue;
@@ -151,8 +160,10 @@ std::vector<File> read_tree(const std::string& root) {
   std::vector<File> files;
   for (auto entry = fs::recursive_directory_iterator(root); entry != fs::end(entry); ++entry) {
     const std::string path = fs::relative(entry->path(), root).generic_string();
+    // Corpora are what fuzzers read, not people.
+    const std::string name = entry->path().filename();
     const bool skipped = path == "build" || path == ".git" || path == ".cache" ||
-                         entry->path().filename() == "target";
+                         name == "target" || name == "corpus";
     if (entry->is_directory()) {
       if (skipped) entry.disable_recursion_pending();
       continue;

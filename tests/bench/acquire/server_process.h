@@ -1,0 +1,45 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "membroker/error.h"
+
+/// \file
+/// A server of the bench in a process of its own.
+
+namespace membroker::bench {
+
+class ServerProcess {
+ public:
+  /// Starts the program of this name from the folder of this program, and waits until somebody
+  /// listens on `socket`.
+  static Result<std::unique_ptr<ServerProcess>> start(const std::string& program,
+                                                      const std::vector<std::string>& arguments,
+                                                      const std::string& socket);
+  explicit ServerProcess(pid_t pid) : pid_(pid) {}
+  ServerProcess(const ServerProcess&) = delete;
+  ServerProcess& operator=(const ServerProcess&) = delete;
+  ~ServerProcess();  // SIGTERM; SIGKILL after a while
+
+ private:
+  pid_t pid_;
+};
+
+/// A folder of this bench run, removed with all in it at the end.
+class ScratchFolder {
+ public:
+  ScratchFolder();
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  ~ScratchFolder();
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace membroker::bench

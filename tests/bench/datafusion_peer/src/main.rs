@@ -1,0 +1,111 @@
+//! DataFusion's memory pools on the sequence of tests/bench/reserve: `try_grow` and `shrink` of
+//! 4 KiB. Called with the row's id and perhaps `--quick`; prints a line per figure, as README.md
+//! of the benches says.
+
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Instant;
+
+use datafusion_execution::memory_pool::{
+    FairSpillPool, GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation,
+    TrackConsumersPool,
+};
+
+const POOL_BYTES: usize = 1 << 30;
+const GROW_BYTES: usize = 4096;
+const TOP: NonZeroUsize = NonZeroUsize::new(5).unwrap();
+
+fn greedy() -> Arc<dyn MemoryPool> {
+    Arc::new(GreedyMemoryPool::new(POOL_BYTES))
+}
+
+fn tracked() -> Arc<dyn MemoryPool> {
+    Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(POOL_BYTES), TOP))
+}
+
+fn fair() -> Arc<dyn MemoryPool> {
+    Arc::new(FairSpillPool::new(POOL_BYTES))
+}
+
+fn reserve(pool: &Arc<dyn MemoryPool>, name: &str) -> MemoryReservation {
+    MemoryConsumer::new(name).with_can_spill(true).register(pool)
+}
+
+fn work(reservation: &MemoryReservation, pairs: u64) {
+    for _ in 0..pairs {
+        black_box(reservation.try_grow(black_box(GROW_BYTES))).expect("the pool is far from full");
+        reservation.shrink(black_box(GROW_BYTES));
+    }
+}
+
+/// Wall nanoseconds per pair of each thread.
+fn time(reservations: Vec<Arc<MemoryReservation>>, pairs: u64) -> f64 {
+    let start = Arc::new(Barrier::new(reservations.len() + 1));
+    let threads: Vec<_> = reservations
+        .into_iter()
+        .map(|reservation| {
+            let start = Arc::clone(&start);
+            thread::spawn(move || {
+                work(&reservation, pairs / 10); // warms up
+                start.wait();
+                let begin = Instant::now();
+                work(&reservation, pairs);
+                begin.elapsed().as_nanos() as f64 / pairs as f64
+            })
+        })
+        .collect();
+    start.wait();
+    let times: Vec<f64> = threads.into_iter().map(|t| t.join().expect("no panic")).collect();
+    times.iter().sum::<f64>() / times.len() as f64
+}
+
+fn print(id: &str, case: &str, peer: &str, nanoseconds: f64) {
+    println!("{id}\t{case}\tns\tpeer:{peer}\t{nanoseconds:.2}");
+}
+
+type MakePool = fn() -> Arc<dyn MemoryPool>;
+const POOLS: [(&str, &str, MakePool); 3] = [
+    ("plain", "GreedyMemoryPool", greedy),
+    ("tracked", "TrackConsumersPool", tracked),
+    ("fair_spill", "FairSpillPool", fair),
+];
+
+fn one_thread(pairs: u64) {
+    for (case, peer, pool) in POOLS {
+        let one = Arc::new(reserve(&pool(), "one"));
+        print("reserve_1t", case, peer, time(vec![one], pairs));
+    }
+}
+
+fn two_threads(pairs: u64) {
+    for (case, peer, make) in POOLS {
+        let pool = make();
+        let each = ["one", "two"].map(|name| Arc::new(reserve(&pool, name)));
+        let case = format!("{case}, a consumer each");
+        print("reserve_2t", &case, peer, time(each.to_vec(), pairs));
+    }
+    let pool = greedy();
+    let one = reserve(&pool, "one");
+    let two = Arc::new(one.new_empty());
+    let both = vec![Arc::new(one), two];
+    print("reserve_2t", "plain, one consumer", "GreedyMemoryPool", time(both, pairs));
+    let shared = Arc::new(reserve(&pool, "shared"));
+    let both = vec![Arc::clone(&shared), shared];
+    print("reserve_2t", "plain, one reservation", "GreedyMemoryPool", time(both, pairs));
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let pairs = if quick { 500_000 } else { 10_000_000 };
+    match arguments.first().map(String::as_str) {
+        Some("reserve_1t") => one_thread(pairs),
+        Some("reserve_2t") => two_threads(pairs),
+        _ => {
+            eprintln!("usage: datafusion_peer reserve_1t|reserve_2t [--quick]");
+            std::process::exit(2);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+"""The rows of the bench table: which commands measure each, and what is aimed for."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Target:
+    """`of` is "ratio" (ours / peer) or "ours"; `sign` is "<=" or ">="."""
+
+    sign: str
+    value: float
+    of: str = "ratio"
+
+    def met(self, ours, ratio):
+        figure = ours if self.of == "ours" else ratio
+        if figure is None:
+            return None
+        return figure <= self.value if self.sign == "<=" else figure >= self.value
+
+    def text(self, unit):
+        suffix = " x" if self.of == "ratio" else f" {unit}"
+        return f"{self.sign} {self.value:g}{suffix}"
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    what: str
+    programs: tuple  # of the build directory's bin/; "cargo:NAME" for a Rust one of this folder
+    target: Target = None
+    rounds: int = 5
+    # Targets of single cases: the first whose key is part of the case's name wins.
+    targets: dict = field(default_factory=dict)
+
+    def target_of(self, case):
+        for part, target in self.targets.items():
+            if part in case:
+                return target
+        return self.target
+
+
+ROWS = (
+    Row(
+        "reserve_1t",
+        "try_grow + shrink of 4 KiB from slack, 1 thread",
+        ("bench_reserve", "cargo:datafusion_peer"),
+        Target("<=", 0.7),
+    ),
+    Row(
+        "reserve_2t",
+        "the same, 2 threads",
+        ("bench_reserve", "cargo:datafusion_peer"),
+        Target("<=", 0.3),
+        {"one consumer": Target("<=", 0.7), "one reservation": Target("<=", 0.7)},
+    ),
+    Row(
+        "acquire_hot",
+        "acquire of a lease through the daemon, 1 client, against an empty gRPC echo",
+        ("bench_acquire",),
+        targets={"hand-offs": Target("<=", 1.2), "polling": Target("<=", 1.5)},
+    ),
+    Row(
+        "acquire_idle",
+        "the same after 1 s of idling",
+        ("bench_acquire",),
+        rounds=1,  # takes two minutes, and each sample has its own second before it
+        targets={"p50": Target("<=", 1.2), "p99": Target("<=", 5000, of="ours")},
+    ),
+    Row(
+        "revoke_slack",
+        "acquire until granted while another client holds all as slack",
+        ("bench_acquire",),
+        targets={"p50": Target("<=", 1.5)},
+    ),
+    Row(
+        "core_rate",
+        "decisions of the core: 50 % acquire, 40 % release, 10 % inventory, 95 % full",
+        ("bench_core_rate",),
+        targets={
+            "rate": Target(">=", 1, of="ours"),
+            "visits": Target("<=", 2),
+            "time": Target("<=", 4),
+        },
+    ),
+    Row(
+        "spill_write",
+        "spill write, incompressible, 1 MiB batches, fresh file",
+        ("bench_spill_write",),
+        Target(">=", 0.9),
+    ),
+)

@@ -66,17 +66,16 @@ std::optional<v1::ClientFrame> SessionProtocol::next_frame(Instant now) {
   frame.set_epoch(epoch_.value);
   frame.set_attach(attach_.value);
   std::vector<LeaseFigures> figures;
-  bool only_floors = true;
+  bool all_returned = true;  // by the very figures this frame tells
   for (Lease& lease : leases_) {
     figures.push_back(lease.listener->figures());
     compose_totals(lease, figures.back(), frame);
-    only_floors =
-        only_floors && figures.back().reserved == 0 && figures.back().totals.held() <= lease.floor;
+    all_returned = all_returned && only_floor(lease, figures.back());
   }
   change_due_ = Instant::never();
   compose_requests(frame, now);
   compose_inventory(figures, frame, now);
-  if (closing_ && only_floors && outgoing_.empty()) {
+  if (closing_ && outgoing_.empty() && all_returned) {
     frame.add_messages()->mutable_goodbye();
     goodbye_sent_ = true;
   }
@@ -185,6 +184,16 @@ Status SessionProtocol::check_alive(Instant now) {
 Instant SessionProtocol::alive_deadline() const {
   if (!streaming_) return Instant::never();
   return std::min(heard_ + ttl_, last_seen_ + ttl_ / 4);
+}
+
+bool SessionProtocol::only_floors() const {
+  return std::all_of(leases_.begin(), leases_.end(), [](const Lease& lease) {
+    return only_floor(lease, lease.listener->figures());
+  });
+}
+
+bool SessionProtocol::only_floor(const Lease& lease, const LeaseFigures& figures) {
+  return figures.reserved == 0 && figures.totals.held() <= lease.floor;
 }
 
 void SessionProtocol::begin_goodbye() {

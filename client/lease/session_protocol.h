@@ -95,6 +95,8 @@ class SessionProtocol {
   /// From now on Goodbye is said as soon as nothing is held but the floors.
   void begin_goodbye();
   bool goodbye_sent() const { return goodbye_sent_; }
+  /// Nothing is held but the floors. Asks the listeners.
+  bool only_floors() const;
 
   /// Asks for smaller floors in the next Hello of a session not yet open, half of the last one's
   /// and at least 1 MiB; false if they are that small already.
@@ -140,6 +142,7 @@ class SessionProtocol {
   void on_revoke(const v1::Revoke& revoke);
   void on_pulse(const v1::Pulse& pulse);
   Lease* find(const std::string& resource);
+  static bool only_floor(const Lease& lease, const LeaseFigures& figures);
   void compose_totals(Lease& lease, const LeaseFigures& figures, v1::ClientFrame& frame);
   void compose_requests(v1::ClientFrame& frame, Instant now);
   void compose_inventory(const std::vector<LeaseFigures>& figures, v1::ClientFrame& frame,

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -15,6 +16,8 @@
 
 namespace membroker::transport {
 namespace {
+
+constexpr Millis kExitWait = 1'000;
 
 std::array<std::uint8_t, 16> make_token() {
   std::array<std::uint8_t, 16> token{};
@@ -49,12 +52,47 @@ Error forked_error() {
 }
 Error closed_error() { return Error(ErrorCode::kClosed, "the client was closed"); }
 
+/// Loops that run, for the handler of the process's exit. Never freed: it is used during the exit,
+/// and a forked child must not touch its parent's.
+struct Registry {
+  std::uint64_t generation = lease::fork_generation();
+  std::mutex mutex;
+  std::vector<std::weak_ptr<LinkLoop>> loops;
+  std::vector<std::shared_ptr<LinkLoop>> stopped;
+};
+std::atomic<Registry*> registry{nullptr};
+
+/// gRPC's statics are about to go: no thread of ours may be inside gRPC then. Runs before them,
+/// because it was registered after gRPC was loaded. Waits a bounded time.
+void stop_all_loops() {
+  Registry* const all = registry.load();
+  if (all == nullptr || all->generation != lease::fork_generation()) return;
+  const std::lock_guard lock(all->mutex);
+  for (const auto& weak : all->loops) {
+    if (auto loop = weak.lock()) all->stopped.push_back(std::move(loop));
+  }
+  for (const auto& loop : all->stopped) loop->stop();
+  for (const auto& loop : all->stopped) loop->wait_stopped(kExitWait);
+}
+
+void stop_at_exit(const std::shared_ptr<LinkLoop>& loop) {
+  Registry* all = registry.load();
+  while (all == nullptr || all->generation != lease::fork_generation()) {
+    auto fresh = std::make_unique<Registry>();
+    if (registry.compare_exchange_strong(all, fresh.get())) {
+      all = fresh.release();
+      std::atexit(&stop_all_loops);
+    }
+  }
+  const std::lock_guard lock(all->mutex);
+  std::erase_if(all->loops, [](const auto& weak) { return weak.expired(); });
+  all->loops.push_back(loop);
+}
+
 }  // namespace
 
 struct DaemonLink::Running {
-  Running(const LinkOptions& options, std::vector<lease::SessionLease> leases)
-      : loop(options, std::move(leases)) {}
-  LinkLoop loop;
+  std::shared_ptr<LinkLoop> loop;  // shared with its thread, which may outlive the link
   std::thread thread;
 };
 
@@ -63,20 +101,20 @@ class DaemonLink::Source : public lease::LeaseSource {
   Source(DaemonLink& link, std::size_t lease) : link_(link), lease_(lease) {}
 
   void acquire(const lease::LeaseRequest& request) override {
-    if (Running* running = link_.running()) running->loop.acquire(lease_, request);
+    if (Running* running = link_.running()) running->loop->acquire(lease_, request);
   }
   void cancel(RequestId id) override {
-    if (Running* running = link_.started()) running->loop.cancel(lease_, id);
+    if (Running* running = link_.started()) running->loop->cancel(lease_, id);
   }
   void changed(bool urgent) override {
     // Before the first use there is nobody to tell, unless bytes were taken beyond the lease.
     Running* running = urgent ? link_.running() : link_.started();
-    if (running != nullptr) running->loop.changed(lease_, urgent);
+    if (running != nullptr) running->loop->changed(lease_, urgent);
   }
   void progress(RevocationId id, Bytes target, lease::RevokeState state,
                 const std::string& reason) override {
     if (Running* running = link_.started()) {
-      running->loop.progress(lease_, id, target, state, reason);
+      running->loop->progress(lease_, id, target, state, reason);
     }
   }
 
@@ -85,24 +123,36 @@ class DaemonLink::Source : public lease::LeaseSource {
   const std::size_t lease_;
 };
 
+std::shared_ptr<DaemonLink> DaemonLink::make(LinkOptions options) {
+  return std::shared_ptr<DaemonLink>(new DaemonLink(std::move(options)));
+}
+
 DaemonLink::DaemonLink(LinkOptions options)
-    : options_(std::move(options)), listeners_(options_.resources.size(), nullptr) {
+    : options_(std::move(options)), listeners_(options_.resources.size()) {
   for (std::size_t i = 0; i < listeners_.size(); ++i) {
     sources_.push_back(std::make_unique<Source>(*this, i));
   }
 }
 
-DaemonLink::~DaemonLink() { stop(); }
-
-void DaemonLink::bind(std::size_t lease, lease::LeaseListener& listener) {
-  MB_CHECK(lease < listeners_.size());
-  MB_CHECK(running_.load() == nullptr);
-  listeners_[lease] = &listener;
+DaemonLink::~DaemonLink() {
+  if (forked()) {
+    static_cast<void>(owned_.release());  // its thread and gRPC exist in the parent only
+  } else if (owned_ && owned_->thread.joinable()) {
+    // The thread let the listeners go, so it is at its end; it may be the one that runs this.
+    owned_->loop->stop();
+    owned_->thread.detach();
+  }
 }
 
-lease::LeaseSource& DaemonLink::source(std::size_t lease) {
+void DaemonLink::bind(std::size_t lease, std::shared_ptr<lease::LeaseListener> listener) {
+  MB_CHECK(lease < listeners_.size());
+  MB_CHECK(running_.load() == nullptr);
+  listeners_[lease] = std::move(listener);
+}
+
+std::shared_ptr<lease::LeaseSource> DaemonLink::source(std::size_t lease) {
   MB_CHECK(lease < sources_.size());
-  return *sources_[lease];
+  return {shared_from_this(), sources_[lease].get()};
 }
 
 bool DaemonLink::forked() const {
@@ -120,51 +170,56 @@ DaemonLink::Running* DaemonLink::running() {
   lease::arm_fork_guard();
   generation_.store(lease::fork_generation(), std::memory_order_relaxed);
   options_.identity.token = make_token();
-  std::vector<lease::SessionLease> leases;
-  for (std::size_t i = 0; i < listeners_.size(); ++i) {
-    leases.push_back({options_.resources[i], listeners_[i]});
-  }
-  owned_ = std::make_unique<Running>(options_, std::move(leases));
+  owned_ = std::make_unique<Running>();
+  owned_->loop = std::make_shared<LinkLoop>(options_, std::exchange(listeners_, {}));
   {
     const SignalsBlocked blocked;
-    owned_->thread = std::thread([loop = &owned_->loop] {
+    owned_->thread = std::thread([loop = owned_->loop] {
       pthread_setname_np(pthread_self(), "membroker-link");
       loop->run();
     });
   }
+  stop_at_exit(owned_->loop);
   running_.store(owned_.get(), std::memory_order_release);
   return owned_.get();
 }
 
 Status DaemonLink::wait_connected(Millis timeout) {
   Running* link = running();
-  if (link != nullptr) return link->loop.wait_connected(timeout);
+  if (link != nullptr) return link->loop->wait_connected(timeout);
   return fail(forked() ? forked_error() : closed_error());
 }
 
 bool DaemonLink::end_session(Millis timeout) {
   Running* link = started();
-  return link == nullptr || link->loop.end_session(timeout);
+  return link == nullptr || link->loop->end_session(timeout);
+}
+
+void DaemonLink::abandon() {
+  if (Running* link = started()) {
+    link->loop->abandon();
+    return;
+  }
+  if (!forked()) stop();
 }
 
 void DaemonLink::stop() {
-  if (forked()) {
-    static_cast<void>(owned_.release());  // its thread and gRPC exist in the parent only
-    return;
-  }
+  if (forked()) return;
+  std::vector<std::shared_ptr<lease::LeaseListener>> unused;  // let go without the lock
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
+    unused.swap(listeners_);
   }
   if (!owned_ || !owned_->thread.joinable()) return;
   MB_CHECK(owned_->thread.get_id() != std::this_thread::get_id());
-  owned_->loop.stop();
+  owned_->loop->stop();
   owned_->thread.join();
 }
 
 LinkStatus DaemonLink::status() const {
   Running* link = forked() ? nullptr : running_.load(std::memory_order_acquire);
-  return link == nullptr ? LinkStatus{} : link->loop.status();
+  return link == nullptr ? LinkStatus{} : link->loop->status();
 }
 
 }  // namespace membroker::transport

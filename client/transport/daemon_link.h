@@ -49,26 +49,32 @@ struct LinkStatus {
 /// calls the listeners. The daemon away: it tries again after 50 ms to 2 s, with full jitter, each
 /// time on a new channel over a socket of its own.
 ///
-/// Thread-safe but for bind(), stop() and destruction, which no listener may call. In a child
-/// forked after the start nothing here does anything, and destruction leaks what gRPC owns.
-class DaemonLink {
+/// Life: the thread keeps the listeners alive, and they the link, until the session has ended. So
+/// a session whose client is gone lives on, charged, until its last bytes are returned. What is
+/// left of threads at the process's exit is stopped there.
+///
+/// Thread-safe but for bind() and stop(), which no listener may call. In a child forked after the
+/// start nothing here does anything, and what gRPC owns is leaked.
+class DaemonLink : public std::enable_shared_from_this<DaemonLink> {
  public:
-  explicit DaemonLink(LinkOptions options);
-  ~DaemonLink();  // stop()
+  static std::shared_ptr<DaemonLink> make(LinkOptions options);
+  ~DaemonLink();  // does not join
   DaemonLink(const DaemonLink&) = delete;
   DaemonLink& operator=(const DaemonLink&) = delete;
 
-  /// The listener of lease number `lease`; every one before the first use. It must live until
-  /// stop() has returned.
-  void bind(std::size_t lease, lease::LeaseListener& listener);
-  /// Carries for lease number `lease`; lives as long as the link.
-  lease::LeaseSource& source(std::size_t lease);
+  /// The listener of lease number `lease`; every one before the first use.
+  void bind(std::size_t lease, std::shared_ptr<lease::LeaseListener> listener);
+  /// Carries for lease number `lease`; keeps the link alive.
+  std::shared_ptr<lease::LeaseSource> source(std::size_t lease);
 
   /// Errors: kTimeout (attempts go on), the daemon's refusal, kClosed, kForked.
   Status wait_connected(Millis timeout);
   /// Says Goodbye as soon as nothing is held but the floors, and waits for the daemon's answer.
-  /// True when the session has ended or there was none.
+  /// True when the session has ended or there was none. The thread ends with the session.
   bool end_session(Millis timeout);
+  /// Nobody will ask any more: end_session() without waiting, and a session that cannot be ended
+  /// although nothing is held (the daemon is away) is left to the end of the process.
+  void abandon();
   /// Cuts the connection and joins the thread; no listener is called afterwards. Does not wait for
   /// the daemon.
   void stop();
@@ -80,11 +86,12 @@ class DaemonLink {
   struct Running;
   class Source;
 
+  explicit DaemonLink(LinkOptions options);
   Running* running();  // started if need be; null in a forked child, or stopped before the start
   Running* started();  // null before the start and in a forked child
 
   LinkOptions options_;
-  std::vector<lease::LeaseListener*> listeners_;
+  std::vector<std::shared_ptr<lease::LeaseListener>> listeners_;  // until the start
   std::vector<std::unique_ptr<Source>> sources_;
   mutable std::mutex mutex_;  // guards starting and stopping
   bool stopped_ = false;

@@ -16,6 +16,16 @@ constexpr Millis kBackoffFirst = 50;
 constexpr Millis kBackoffLast = 2'000;
 constexpr Millis kBackoffLeast = 5;  // jitter must not spin
 
+std::vector<lease::SessionLease> leases_of(
+    const LinkOptions& options,
+    const std::vector<std::shared_ptr<lease::LeaseListener>>& listeners) {
+  std::vector<lease::SessionLease> leases;
+  for (std::size_t i = 0; i < listeners.size(); ++i) {
+    leases.push_back({options.resources[i], listeners[i].get()});
+  }
+  return leases;
+}
+
 gpr_timespec as_timespec(Instant deadline, Instant now) {
   if (deadline >= Instant::never()) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
   const Millis wait = std::max<Millis>(0, deadline - now);
@@ -30,10 +40,12 @@ std::uint32_t seed_of(const lease::SessionIdentity& identity) {
 
 }  // namespace
 
-LinkLoop::LinkLoop(const LinkOptions& options, std::vector<lease::SessionLease> leases)
-    : options_(options),
-      protocol_(options.identity, std::move(leases)),
-      jitter_(seed_of(options.identity)) {
+LinkLoop::LinkLoop(LinkOptions options,
+                   std::vector<std::shared_ptr<lease::LeaseListener>> listeners)
+    : options_(std::move(options)),
+      listeners_(std::move(listeners)),
+      protocol_(options_.identity, leases_of(options_, listeners_)),
+      jitter_(seed_of(options_.identity)) {
   now_.state = LinkState::kConnecting;
   published_ = now_;
 }
@@ -46,7 +58,7 @@ void LinkLoop::run() {
     take_inbox(now);
     step(now);
     publish();
-    if (stopping_ && !stream_) break;
+    if (over()) break;
     wait_for_event(now);
   }
   {
@@ -61,6 +73,17 @@ void LinkLoop::run() {
   }
   now_.state = LinkState::kEnded;
   publish();
+  listeners_.clear();
+  const std::lock_guard lock(status_mutex_);
+  stopped_ = true;
+  status_changed_.notify_all();
+}
+
+bool LinkLoop::over() const {
+  if (stream_) return false;
+  if (stopping_ || now_.state == LinkState::kEnded) return true;
+  // Nobody waits for an answer, and what cannot be told now is told by the end of the process.
+  return abandoned_ && protocol_.only_floors();
 }
 
 void LinkLoop::take_inbox(Instant now) {
@@ -84,7 +107,8 @@ void LinkLoop::take_inbox(Instant now) {
   }
   wanted_ = wanted_ || inbox.want || !inbox.requests.empty();
   stopping_ = stopping_ || inbox.stop;
-  if (inbox.goodbye && !goodbye_) {
+  abandoned_ = abandoned_ || inbox.abandon;
+  if ((inbox.goodbye || inbox.abandon) && !goodbye_) {
     goodbye_ = true;
     protocol_.begin_goodbye();
   }
@@ -106,6 +130,7 @@ void LinkLoop::step(Instant now) {
       }
       break;
     case Phase::kResting:
+      if (goodbye_) now_.state = LinkState::kEnded;  // refused: there is no session
       if (!wanted_ || stopping_ || now_.state == LinkState::kEnded) break;
       if (now >= retry_at_) {
         connect(now);
@@ -289,6 +314,18 @@ void LinkLoop::stop() {
   const std::lock_guard lock(inbox_mutex_);
   inbox_.stop = true;
   wake();
+}
+
+void LinkLoop::abandon() {
+  const std::lock_guard lock(inbox_mutex_);
+  inbox_.abandon = true;
+  wake();
+}
+
+bool LinkLoop::wait_stopped(Millis timeout) {
+  std::unique_lock lock(status_mutex_);
+  return status_changed_.wait_for(lock, std::chrono::milliseconds(timeout),
+                                  [&] { return stopped_; });
 }
 
 Status LinkLoop::wait_connected(Millis timeout) {

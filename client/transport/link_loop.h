@@ -22,8 +22,9 @@ namespace membroker::transport {
 /// is that thread's but for the two structs that say otherwise. The public calls are thread-safe.
 class LinkLoop {
  public:
-  LinkLoop(const LinkOptions& options, std::vector<lease::SessionLease> leases);
+  LinkLoop(LinkOptions options, std::vector<std::shared_ptr<lease::LeaseListener>> listeners);
 
+  /// Until stop() or the end of the session; then the listeners are let go.
   void run();
 
   void acquire(std::size_t lease, const lease::LeaseRequest& request);
@@ -32,6 +33,8 @@ class LinkLoop {
   void progress(std::size_t lease, RevocationId id, Bytes target, lease::RevokeState state,
                 const std::string& reason);
   void stop();
+  void abandon();
+  bool wait_stopped(Millis timeout);
 
   Status wait_connected(Millis timeout);
   bool end_session(Millis timeout);
@@ -60,9 +63,11 @@ class LinkLoop {
     std::array<bool, lease::kLeasesPerSessionMax> urgent{};
     bool want = false;  // a session is wanted, even after a final answer
     bool goodbye = false;
+    bool abandon = false;
     bool stop = false;
   };
 
+  bool over() const;
   void wake();  // under inbox_mutex_
   void take_inbox(Instant now);
   void step(Instant now);
@@ -77,7 +82,8 @@ class LinkLoop {
   void log(LinkLog level, const std::string& line);
   Instant next_deadline() const;
 
-  const LinkOptions& options_;
+  const LinkOptions options_;
+  std::vector<std::shared_ptr<lease::LeaseListener>> listeners_;
   lease::SessionProtocol protocol_;
   grpc::CompletionQueue queue_;
   std::unique_ptr<SessionStream> stream_;
@@ -88,6 +94,7 @@ class LinkLoop {
   bool wanted_ = false;
   bool stopping_ = false;
   bool goodbye_ = false;
+  bool abandoned_ = false;
   bool attached_here_ = false;        // this stream brought the session up
   std::optional<Error> cut_because_;  // why we ended the stream ourselves
   LinkStatus now_;                    // what publish() tells
@@ -101,6 +108,7 @@ class LinkLoop {
   mutable std::mutex status_mutex_;
   std::condition_variable status_changed_;
   LinkStatus published_;  // under status_mutex_
+  bool stopped_ = false;  // under status_mutex_: run() is over
 };
 
 }  // namespace membroker::transport

@@ -34,6 +34,11 @@ LinkOptions options_for(const ScratchDirectory& directory) {
   return options;
 }
 
+/// The test owns the lease; the link only wants to keep it alive.
+std::shared_ptr<lease::LeaseListener> unowned(FakeLease& lease) {
+  return {std::shared_ptr<void>(), &lease};
+}
+
 /// Welcomes, grants every request in full and notes what it reads until the stream ends.
 grpc::Status serve(SessionCall& call, std::uint64_t epoch, std::mutex& mutex,
                    std::vector<v1::ClientMessage>& seen) {
@@ -70,11 +75,11 @@ grpc::Status serve(SessionCall& call, std::uint64_t epoch, std::mutex& mutex,
 
 class DaemonLinkTest : public ::testing::Test {
  protected:
-  DaemonLinkTest() : link_(options_for(directory_)) {
+  DaemonLinkTest() : link_(DaemonLink::make(options_for(directory_))) {
     lease_.state.floor = kFloor;
-    link_.bind(0, lease_);
+    link_->bind(0, unowned(lease_));
   }
-  ~DaemonLinkTest() override { link_.stop(); }
+  ~DaemonLinkTest() override { link_->stop(); }
 
   void start_daemon(std::uint64_t epoch = 3) {
     daemon_ = std::make_unique<FakeDaemon>(directory_.socket(),
@@ -104,7 +109,7 @@ class DaemonLinkTest : public ::testing::Test {
 
   ScratchDirectory directory_;
   FakeLease lease_;
-  DaemonLink link_;
+  std::shared_ptr<DaemonLink> link_;
   std::mutex seen_mutex_;
   std::vector<v1::ClientMessage> seen_;
   std::unique_ptr<FakeDaemon> daemon_;  // stopped first
@@ -112,12 +117,12 @@ class DaemonLinkTest : public ::testing::Test {
 
 TEST_F(DaemonLinkTest, ConnectsAtTheFirstUseAndIsAnswered) {
   start_daemon();
-  link_.source(0).changed(false);
-  EXPECT_EQ(link_.status().state, LinkState::kIdle);
-  ASSERT_TRUE(link_.wait_connected(kSoon));
-  link_.source(0).acquire({{1}, 2 * kMiB, kMiB, 1'000, 0});
+  link_->source(0)->changed(false);
+  EXPECT_EQ(link_->status().state, LinkState::kIdle);
+  ASSERT_TRUE(link_->wait_connected(kSoon));
+  link_->source(0)->acquire({{1}, 2 * kMiB, kMiB, 1'000, 0});
   ASSERT_TRUE(eventually([&] { return granted(1); }));
-  const LinkStatus status = link_.status();
+  const LinkStatus status = link_->status();
   EXPECT_EQ(status.state, LinkState::kAttached);
   EXPECT_EQ(status.session_id, 7U);
   EXPECT_EQ(status.epoch, 3U);
@@ -127,39 +132,39 @@ TEST_F(DaemonLinkTest, ConnectsAtTheFirstUseAndIsAnswered) {
 
 TEST_F(DaemonLinkTest, HeartbeatsAndUrgentChangesAreSaid) {
   start_daemon();
-  ASSERT_TRUE(link_.wait_connected(kSoon));
+  ASSERT_TRUE(link_->wait_connected(kSoon));
   ASSERT_TRUE(saw([](const v1::ClientMessage& m) { return m.has_inventory(); }));
   {
     const std::lock_guard lock(lease_.mutex);
     lease_.state.totals.returned = kMiB;
   }
-  link_.source(0).changed(true);
+  link_->source(0)->changed(true);
   ASSERT_TRUE(saw([](const v1::ClientMessage& m) {
     return m.has_release() && m.release().returned_total() == kMiB;
   }));
 }
 
 TEST_F(DaemonLinkTest, AMissingSocketIsNamedAndTriedAgain) {
-  const Status status = link_.wait_connected(30);
+  const Status status = link_->wait_connected(30);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kTimeout);
   EXPECT_THAT(status.error().message(), HasSubstr(directory_.socket()));
   EXPECT_THAT(status.error().message(), HasSubstr("is membrokerd running"));
-  EXPECT_EQ(link_.status().state, LinkState::kAway);
+  EXPECT_EQ(link_->status().state, LinkState::kAway);
   start_daemon();
-  EXPECT_TRUE(link_.wait_connected(kSoon));
+  EXPECT_TRUE(link_->wait_connected(kSoon));
 }
 
 TEST_F(DaemonLinkTest, RefusalsAreFinalAndClear) {
   start_daemon(grpc::Status(grpc::StatusCode::NOT_FOUND, "no tenant \"acme\""));
-  Status status = link_.wait_connected(kSoon);
+  Status status = link_->wait_connected(kSoon);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kNotFound);
   EXPECT_THAT(status.error().message(), HasSubstr("no tenant \"acme\""));
-  EXPECT_EQ(link_.status().state, LinkState::kRefused);
+  EXPECT_EQ(link_->status().state, LinkState::kRefused);
   const int calls = daemon_->calls;
   // A request for bytes soon after gets the same answer at once, without another attempt.
-  link_.source(0).acquire({{1}, kMiB, kMiB, 0, 0});
+  link_->source(0)->acquire({{1}, kMiB, kMiB, 0, 0});
   ASSERT_TRUE(eventually([&] {
     const std::lock_guard lock(lease_.mutex);
     return lease_.detached.size() >= 2;
@@ -180,9 +185,10 @@ TEST_F(DaemonLinkTest, StatusesHaveTheirWords) {
   for (const auto& [code, expected] : words) {
     start_daemon(grpc::Status(code, "because"));
     FakeLease lease;
-    DaemonLink link(options_for(directory_));
-    link.bind(0, lease);
-    const Status status = link.wait_connected(kSoon);
+    const auto link = DaemonLink::make(options_for(directory_));
+    link->bind(0, unowned(lease));
+    const Status status = link->wait_connected(kSoon);
+    link->stop();
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().code(), expected) << status.error().message();
     EXPECT_THAT(status.error().message(), HasSubstr("because"));
@@ -201,7 +207,7 @@ TEST_F(DaemonLinkTest, ALimitIsMetWithSmallerFloors) {
         floors.push_back(hello.messages(0).hello().leases(0).floor_bytes());
         return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the floor does not fit");
       });
-  const Status status = link_.wait_connected(kSoon);
+  const Status status = link_->wait_connected(kSoon);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kResourcesExhausted);
   const std::lock_guard lock(mutex);
@@ -210,16 +216,16 @@ TEST_F(DaemonLinkTest, ALimitIsMetWithSmallerFloors) {
 
 TEST_F(DaemonLinkTest, ADaemonsDeathAndReturnIsAResume) {
   start_daemon(3);
-  ASSERT_TRUE(link_.wait_connected(kSoon));
-  link_.source(0).acquire({{1}, 2 * kMiB, kMiB, 1'000, 0});
+  ASSERT_TRUE(link_->wait_connected(kSoon));
+  link_->source(0)->acquire({{1}, 2 * kMiB, kMiB, 1'000, 0});
   ASSERT_TRUE(eventually([&] { return granted(1); }));
   daemon_.reset();
-  ASSERT_TRUE(eventually([&] { return link_.status().state == LinkState::kAway; }));
+  ASSERT_TRUE(eventually([&] { return link_->status().state == LinkState::kAway; }));
   start_daemon(4);
-  ASSERT_TRUE(link_.wait_connected(kSoon));
-  EXPECT_EQ(link_.status().epoch, 4U);
-  EXPECT_GE(link_.status().attach, 2U);
-  EXPECT_EQ(link_.status().counters.resumed, 1U);
+  ASSERT_TRUE(link_->wait_connected(kSoon));
+  EXPECT_EQ(link_->status().epoch, 4U);
+  EXPECT_GE(link_->status().attach, 2U);
+  EXPECT_EQ(link_->status().counters.resumed, 1U);
   EXPECT_TRUE(saw([](const v1::ClientMessage& m) {
     return m.has_hello() && m.hello().leases(0).granted_total() == kFloor + 2 * kMiB;
   }));
@@ -234,12 +240,12 @@ TEST_F(DaemonLinkTest, AListenerThatNeverAnswersIsATimeoutAndStopIsQuick) {
   std::strncpy(address.sun_path, directory_.socket().c_str(), sizeof(address.sun_path) - 1);
   ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   ASSERT_EQ(::listen(listener.get(), 4), 0);
-  const Status status = link_.wait_connected(50);
+  const Status status = link_->wait_connected(50);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kTimeout);
   EXPECT_THAT(status.error().message(), HasSubstr("does not answer"));
   const auto before = std::chrono::steady_clock::now();
-  link_.stop();
+  link_->stop();
   EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(2));
 }
 
@@ -255,9 +261,9 @@ TEST_F(DaemonLinkTest, GarbageInsteadOfADaemonIsAwayNotACrash) {
     const std::string garbage(4'096, 'x');
     EXPECT_GT(::send(peer.get(), garbage.data(), garbage.size(), MSG_NOSIGNAL), 0);
   });
-  EXPECT_FALSE(link_.wait_connected(200));
+  EXPECT_FALSE(link_->wait_connected(200));
   babbler.join();
-  EXPECT_TRUE(eventually([&] { return link_.status().state == LinkState::kAway; }));
+  EXPECT_TRUE(eventually([&] { return link_->status().state == LinkState::kAway; }));
 }
 
 TEST_F(DaemonLinkTest, SilenceBeyondTheTimeToLiveIsALoss) {
@@ -272,9 +278,9 @@ TEST_F(DaemonLinkTest, SilenceBeyondTheTimeToLiveIsALoss) {
         }
         return context.IsCancelled() ? grpc::Status::CANCELLED : grpc::Status::OK;
       });
-  ASSERT_TRUE(link_.wait_connected(kSoon));
+  ASSERT_TRUE(link_->wait_connected(kSoon));
   talk = true;
-  ASSERT_TRUE(eventually([&] { return link_.status().counters.resumed == 1; }));
+  ASSERT_TRUE(eventually([&] { return link_->status().counters.resumed == 1; }));
   const std::lock_guard lock(lease_.mutex);
   ASSERT_FALSE(lease_.detached.empty());
   EXPECT_THAT(lease_.detached.front().first.message(), HasSubstr("silent"));
@@ -282,44 +288,72 @@ TEST_F(DaemonLinkTest, SilenceBeyondTheTimeToLiveIsALoss) {
 
 TEST_F(DaemonLinkTest, GoodbyeEndsTheSession) {
   start_daemon();
-  EXPECT_TRUE(link_.end_session(0));  // there was none
-  ASSERT_TRUE(link_.wait_connected(kSoon));
+  EXPECT_TRUE(link_->end_session(0));  // there was none
+  ASSERT_TRUE(link_->wait_connected(kSoon));
   {
     const std::lock_guard lock(lease_.mutex);
     lease_.state.reserved = kMiB;
   }
-  EXPECT_FALSE(link_.end_session(50));
+  EXPECT_FALSE(link_->end_session(50));
   {
     const std::lock_guard lock(lease_.mutex);
     lease_.state.reserved = 0;
   }
-  link_.source(0).changed(true);
-  EXPECT_TRUE(link_.end_session(kSoon));
-  EXPECT_EQ(link_.status().state, LinkState::kEnded);
+  link_->source(0)->changed(true);
+  EXPECT_TRUE(link_->end_session(kSoon));
+  EXPECT_EQ(link_->status().state, LinkState::kEnded);
   EXPECT_TRUE(saw([](const v1::ClientMessage& m) { return m.has_goodbye(); }));
-  const Status status = link_.wait_connected(kSoon);
+  const Status status = link_->wait_connected(kSoon);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kClosed);
 }
 
+TEST_F(DaemonLinkTest, ALeftSessionEndsWithItsLastByte) {
+  start_daemon();
+  const auto lease = std::make_shared<FakeLease>();
+  lease->state.reserved = kMiB;
+  auto link = DaemonLink::make(options_for(directory_));
+  link->bind(0, lease);
+  ASSERT_TRUE(link->wait_connected(kSoon));
+  const auto source = link->source(0);
+  link->abandon();
+  link.reset();
+  {
+    const std::lock_guard lock(lease->mutex);
+    lease->state.reserved = 0;
+  }
+  source->changed(true);
+  EXPECT_TRUE(saw([](const v1::ClientMessage& m) { return m.has_goodbye(); }));
+  EXPECT_TRUE(eventually([&] { return lease.use_count() == 1; }));  // the thread has let it go
+}
+
+TEST_F(DaemonLinkTest, ALeftSessionThatHoldsNothingDoesNotWaitForADaemonThatIsAway) {
+  const auto lease = std::make_shared<FakeLease>();
+  auto link = DaemonLink::make(options_for(directory_));
+  link->bind(0, lease);
+  EXPECT_FALSE(link->wait_connected(10));
+  link->abandon();
+  EXPECT_TRUE(eventually([&] { return lease.use_count() == 1; }));
+}
+
 TEST_F(DaemonLinkTest, AForkedChildIsCutOffAndTheParentGoesOn) {
   start_daemon();
-  ASSERT_TRUE(link_.wait_connected(kSoon));
+  ASSERT_TRUE(link_->wait_connected(kSoon));
   const pid_t child = ::fork();
   if (child == 0) {
-    link_.source(0).acquire({{1}, kMiB, kMiB, 0, 0});
-    link_.source(0).changed(true);
-    const Status status = link_.wait_connected(kSoon);
-    const bool good = link_.forked() && !status && status.error().code() == ErrorCode::kForked &&
-                      link_.end_session(kSoon);
-    link_.stop();
+    link_->source(0)->acquire({{1}, kMiB, kMiB, 0, 0});
+    link_->source(0)->changed(true);
+    const Status status = link_->wait_connected(kSoon);
+    const bool good = link_->forked() && !status && status.error().code() == ErrorCode::kForked &&
+                      link_->end_session(kSoon);
+    link_->stop();
     ::_exit(good ? 0 : 1);
   }
   int code = -1;
   ASSERT_EQ(::waitpid(child, &code, 0), child);
   EXPECT_EQ(code, 0);
-  EXPECT_FALSE(link_.forked());
-  link_.source(0).acquire({{2}, kMiB, kMiB, 0, 0});
+  EXPECT_FALSE(link_->forked());
+  link_->source(0)->acquire({{2}, kMiB, kMiB, 0, 0});
   EXPECT_TRUE(eventually([&] { return granted(2); }));
 }
 
@@ -327,7 +361,7 @@ TEST_F(DaemonLinkTest, ForkBeforeTheFirstUseIsFree) {
   start_daemon();
   daemon_.reset();  // gRPC has run in this process; the child makes no call of the daemon's
   const pid_t child = ::fork();
-  if (child == 0) ::_exit(link_.forked() ? 1 : 0);
+  if (child == 0) ::_exit(link_->forked() ? 1 : 0);
   int code = -1;
   ASSERT_EQ(::waitpid(child, &code, 0), child);
   EXPECT_EQ(code, 0);
@@ -339,16 +373,17 @@ TEST_F(DaemonLinkTest, ManyThreadsAskAtOnce) {
   for (std::uint64_t t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       for (std::uint64_t i = 1; i <= 200; ++i) {
-        link_.source(0).acquire({{t * 1'000 + i}, 1, 1, 10'000, 0});
-        link_.source(0).changed(i % 2 == 0);
+        link_->source(0)->acquire({{t * 1'000 + i}, 1, 1, 10'000, 0});
+        link_->source(0)->changed(i % 2 == 0);
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
   // Asked before the stream was up: the lease's to send again, as on_attached() tells it.
-  ASSERT_TRUE(link_.wait_connected(kSoon));
+  ASSERT_TRUE(link_->wait_connected(kSoon));
   for (std::uint64_t t = 0; t < 4; ++t) {
-    for (std::uint64_t i = 1; i <= 200; ++i) link_.source(0).acquire({{t * 1'000 + i}, 1, 1, 0, 0});
+    for (std::uint64_t i = 1; i <= 200; ++i)
+      link_->source(0)->acquire({{t * 1'000 + i}, 1, 1, 0, 0});
   }
   EXPECT_TRUE(eventually([&] {
     const std::lock_guard lock(lease_.mutex);

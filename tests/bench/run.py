@@ -29,6 +29,10 @@ def load():
 
 
 def program_path(build_dir, name):
+    if name.startswith("script:"):
+        path = pathlib.Path(__file__).parent / name.removeprefix("script:")
+        program_path(build_dir, "bench_" + path.stem)
+        return path
     if name.startswith("cargo:"):
         path = build_dir / "cargo" / "release" / name.removeprefix("cargo:")
         if not path.exists():
@@ -154,6 +158,7 @@ def arguments():
 
 def main():
     chosen = arguments()
+    os.environ["BENCH_BIN"] = str(chosen.build_dir.resolve() / "bin")
     wanted = [row for row in bench_rows.ROWS if not chosen.only or row.id in chosen.only]
     if chosen.list:
         for row in wanted:

@@ -44,14 +44,18 @@ struct TenantView : NodeView {
   std::uint32_t sessions = 0;
 };
 
+enum class SessionState { kActive, kSuspect, kFenced, kOrphan };
+
 struct LeaseView : NodeView {
   SessionId session;
   std::string name;
+  SessionState state = SessionState::kActive;
   Bytes floor = 0;
   Bytes slack = 0;
   Bytes reclaimable = 0;
   Stage stage = Stage::kSlack;  // of the open revocation, if revoking > 0
   RevokeReason reason = RevokeReason::kFairShare;
+  Instant opened;
   Instant deadline;
 };
 

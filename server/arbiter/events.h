@@ -129,9 +129,9 @@ struct Ask {
 };
 struct Drain {};
 
-using Event = std::variant<SetTenant, RemoveTenant, SetCapacity, Open, Gone, Acquire, Cancel,
-                           Release, Over, Report, Progress, Suspect, Fence, Resumed, Recovered,
-                           Orphaned, Ask, Drain>;
+using Event =
+    std::variant<SetTenant, RemoveTenant, SetCapacity, Open, Gone, Acquire, Cancel, Release, Over,
+                 Report, Progress, Suspect, Fence, Resumed, Recovered, Orphaned, Ask, Drain>;
 
 // ---- effects ----
 

@@ -1,0 +1,92 @@
+#include "server/arbiter/pump.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace membroker::arbiter {
+
+void Pump::run() {
+  queue_.begin_pump();
+  std::uint32_t position = 0;
+  for (std::int32_t blocked = 0; blocked < core_.options.scan;) {
+    Request* request = queue_.first();
+    if (request == nullptr) break;
+    request->seen_in = queue_.pump_number();
+    request->position = position++;
+    if (try_grant(*request)) continue;
+    queue_.hide(*request);
+    ++blocked;
+  }
+  queue_.unhide_all();
+}
+
+bool Pump::try_grant(Request& request) {
+  const Room room = core_.tree.room(*request.lease->parent);
+  if (room.bytes >= request.want && queue_.may_pass(request)) {
+    queue_.pass(request);
+    queue_.grant(request, request.want);
+    return true;
+  }
+  if (queue_.behind_head(request)) return false;
+  if (room.bytes >= std::max(request.min, std::min(request.want, core_.tree.chunk()))) {
+    queue_.grant(request, room.bytes);
+    return true;
+  }
+  become_head(request, room);
+  return false;
+}
+
+// While its room neither grows nor can be expected to, nobody gains from the earmark.
+void Pump::become_head(Request& request, const Room& room) {
+  const bool was_head = request.head_in + 1 == queue_.pump_number();
+  const bool moving = room.bytes > request.last_room || room.tight->revoking > 0;
+  if (!was_head || moving) request.stalled_since = core_.now;
+  if (core_.now - request.stalled_since >= kHeadStall && request.passes_left == 0) {
+    request.passes_left = kPassesPerHead;
+    request.stalled_since = core_.now;
+  }
+  request.last_room = room.bytes;
+  request.head_in = queue_.pump_number();
+  queue_.heads().push_back({&request, room.tight});
+}
+
+// ---- debts ----
+
+bool Pump::cover_debts() {
+  bool covered = false;
+  const std::vector<Lease*> debtors(core_.tree.debtors().begin(), core_.tree.debtors().end());
+  for (Lease* lease : debtors) {
+    const Bytes room = core_.tree.cover_room(*lease->parent).bytes;
+    const Bytes bytes = std::min(lease->debt, room);
+    if (bytes <= 0) continue;
+    const bool waits =
+        std::any_of(queue_.heads().begin(), queue_.heads().end(), [&](const Head& head) {
+          return on_path(*head.tight, *lease->parent) && !before_head(*lease, *head.request);
+        });
+    if (waits) continue;
+    core_.tree.add(*lease, {.debt = -bytes});
+    core_.emit(Covered{lease->session, bytes});
+    covered = true;
+  }
+  return covered;
+}
+
+// By keys (1) and (2) of the order of waiters, at their common ancestor, with what the debtor's
+// side is being asked for still counted: overdrawing never beats asking.
+bool Pump::before_head(const Lease& debtor, const Request& head) const {
+  const Lease& waiter = *head.lease;
+  if (&debtor == &waiter) return false;
+  const Tenant* node = debtor.parent;
+  while (!on_path(*node, *waiter.parent)) node = node->parent;
+  const Account& owes = side_of(*node, debtor);
+  const Account& waits = side_of(*node, waiter);
+  Level owing = owes.level();
+  owing.surplus += owes.revoking;
+  const Level waiting = waits.level();
+  if (owing.below_guarantee() != waiting.below_guarantee()) return owing.below_guarantee();
+  const Average average = node->average();
+  const Bytes chunk = core_.tree.chunk();
+  return within(owing, average, chunk) && !within(waiting, average, chunk);
+}
+
+}  // namespace membroker::arbiter

@@ -89,6 +89,9 @@ class Broker {
   Status set_tenant(const std::string& path, const std::string& resource,
                     const TenantChange& change, Instant now);
   Status remove_tenant(const std::string& path, Instant now);
+  /// Who may attach from now on; sessions that are attached stay.
+  Status set_access(const std::string& path, std::vector<uid_t> uids, std::vector<gid_t> gids,
+                    Instant now);
   Status set_capacity(const std::string& resource, Bytes capacity, Instant now);
   /// No grants any more, every lease asked down to its floor.
   void drain(Instant now);

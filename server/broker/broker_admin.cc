@@ -131,6 +131,18 @@ Status Broker::remove_tenant(const std::string& path, Instant now) {
   return {};
 }
 
+Status Broker::set_access(const std::string& path, std::vector<uid_t> uids,
+                          std::vector<gid_t> gids, Instant now) {
+  begin(now);
+  const auto tenant = tenants_.find(path);
+  if (tenant == tenants_.end()) {
+    return fail(ErrorCode::kNotFound, "there is no tenant " + log_text(path));
+  }
+  tenant->second.uids = std::move(uids);
+  tenant->second.gids = std::move(gids);
+  return {};
+}
+
 Status Broker::set_capacity(const std::string& resource, Bytes capacity, Instant now) {
   begin(now);
   const auto index = resource_named(resource);

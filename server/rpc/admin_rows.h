@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+#include "membroker/v1/admin.pb.h"
+#include "server/broker/snapshot.h"
+#include "shared/time.h"
+
+/// \file
+/// A snapshot's rows as the messages of admin.proto. Pure.
+
+namespace membroker::rpc {
+
+void to_message(const broker::ResourceRow& row, v1::admin::ResourceStatus* out);
+void to_message(const broker::TenantRow& row, v1::admin::Tenant* out);
+void to_message(const broker::SessionRow& row, Instant now, v1::admin::Session* out);
+void to_message(const broker::LeaseRow& row, Instant now, v1::admin::Lease* out);
+
+/// `tenant` is `path` or below it; an empty path has all below it.
+bool is_within(const std::string& tenant, const std::string& path);
+
+}  // namespace membroker::rpc

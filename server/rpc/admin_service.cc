@@ -1,0 +1,203 @@
+#include "server/rpc/admin_service.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+#include <optional>
+#include <utility>
+
+#include "server/broker/translate.h"
+#include "server/rpc/admin_rows.h"
+
+namespace membroker::rpc {
+namespace {
+
+constexpr std::chrono::seconds kBrokerWaitMax{5};
+
+grpc::Status to_status(const Error& error) {
+  const std::string& text = error.message();
+  switch (error.code()) {
+    case ErrorCode::kInvalid: return {grpc::StatusCode::INVALID_ARGUMENT, text};
+    case ErrorCode::kNotFound: return {grpc::StatusCode::NOT_FOUND, text};
+    case ErrorCode::kPermissionDenied: return {grpc::StatusCode::PERMISSION_DENIED, text};
+    case ErrorCode::kTimeout: return {grpc::StatusCode::DEADLINE_EXCEEDED, text};
+    case ErrorCode::kUnavailable: return {grpc::StatusCode::UNAVAILABLE, text};
+    default: return {grpc::StatusCode::INTERNAL, text};
+  }
+}
+
+bool has_resource(const broker::Snapshot& snapshot, const std::string& name) {
+  return std::any_of(snapshot.resources.begin(), snapshot.resources.end(),
+                     [&](const broker::ResourceRow& row) { return row.name == name; });
+}
+
+/// Names that a filter gives must exist: an empty answer would hide the typing error.
+grpc::Status check_filter(const broker::Snapshot& snapshot, const std::string& tenant,
+                          const std::string& resource) {
+  if (!resource.empty() && !has_resource(snapshot, resource)) {
+    return {grpc::StatusCode::NOT_FOUND, "there is no resource " + broker::log_text(resource)};
+  }
+  const bool known =
+      tenant.empty() || std::any_of(snapshot.tenant_rows.begin(), snapshot.tenant_rows.end(),
+                                    [&](const auto& row) { return row.view.path == tenant; });
+  if (!known) {
+    return {grpc::StatusCode::NOT_FOUND, "there is no tenant " + broker::log_text(tenant)};
+  }
+  return grpc::Status::OK;
+}
+
+}  // namespace
+
+AdminService::AdminService(BrokerServer& broker, Rights rights, std::string version,
+                           broker::StateStore* store)
+    : broker_(broker), rights_(std::move(rights)), version_(std::move(version)), store_(store) {}
+
+// ---- who may, and how ----
+
+Result<broker::Peer> AdminService::authorise(const grpc::CallbackServerContext& context) const {
+  const auto connection =
+      acceptor_ == nullptr ? std::nullopt : acceptor_->begin_rpc(context.peer());
+  if (!connection) {
+    return fail(ErrorCode::kPermissionDenied, "the peer of this connection is not known");
+  }
+  const broker::Peer& peer = connection->peer;
+  const bool may = peer.uid == ::geteuid() ||
+                   std::count(rights_.uids.begin(), rights_.uids.end(), peer.uid) > 0 ||
+                   std::count(rights_.gids.begin(), rights_.gids.end(), peer.gid) > 0;
+  if (may) return peer;
+  spdlog::warn("admin_denied pid={} uid={}", peer.pid, peer.uid);
+  return fail(ErrorCode::kPermissionDenied,
+              fmt::format("uid {} is not an admin of this daemon", peer.uid));
+}
+
+grpc::ServerUnaryReactor* AdminService::read(grpc::CallbackServerContext* context,
+                                             const Fill& fill) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto peer = authorise(*context);
+  reactor->Finish(peer ? fill(*broker_.snapshot()) : to_status(peer.error()));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AdminService::change(grpc::CallbackServerContext* context,
+                                               Change change) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto peer = authorise(*context);
+  if (!peer) {
+    reactor->Finish(to_status(peer.error()));
+    return reactor;
+  }
+  const bool taken = clerk_.take([this, reactor, who = *peer, change = std::move(change)] {
+    const Result<Outcome> made = make(change);
+    const Status kept = keep(change, who, made);
+    if (made && change.fill) change.fill(*made);
+    const bool ok = made && kept;
+    reactor->Finish(ok ? grpc::Status::OK : to_status(made ? kept.error() : made.error()));
+  });
+  if (!taken) {
+    reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many changes are under way"});
+  }
+  return reactor;
+}
+
+/// On the clerk's thread.
+Result<AdminService::Outcome> AdminService::make(const Change& change) {
+  // Shared: the job may run after nobody waits for it any more, and then must not touch `change`.
+  auto promise = std::make_shared<std::promise<Result<Outcome>>>();
+  auto outcome = promise->get_future();
+  const bool posted =
+      broker_.post([promise, apply = change.apply](broker::Broker& broker, Instant now) {
+        promise->set_value(apply(broker, now));
+      });
+  if (!posted) return fail(ErrorCode::kUnavailable, "the daemon is going away");
+  if (outcome.wait_for(kBrokerWaitMax) != std::future_status::ready) {
+    return fail(ErrorCode::kTimeout, "the broker has not applied it yet; it will");
+  }
+  return outcome.get();
+}
+
+/// On the clerk's thread.
+Status AdminService::keep(const Change& change, const broker::Peer& who,
+                          const Result<Outcome>& made) {
+  if (store_ == nullptr) return {};
+  Status kept;
+  if (made && change.keep) kept = change.keep(*store_, *made);
+  const auto wall = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::system_clock::now().time_since_epoch());
+  const Status written =
+      store_->append_audit({wall.count(), who.uid, who.pid, change.action, change.target,
+                            change.detail, made ? "ok" : made.error().to_string()});
+  if (!written) spdlog::error("audit_lost why={}", broker::log_text(written.error().message()));
+  if (!kept) {
+    return fail(kept.error().code(),
+                "applied, but it will not outlast this daemon: " + kept.error().message());
+  }
+  return {};
+}
+
+// ---- reads ----
+
+grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* context,
+                                                  const v1::admin::GetStatusRequest*,
+                                                  v1::admin::GetStatusResponse* response) {
+  return read(context, [&](const broker::Snapshot& snapshot) {
+    response->set_version(version_);
+    response->set_epoch(snapshot.epoch.value);
+    response->set_pid(::getpid());
+    response->set_uptime_ms(
+        static_cast<std::uint64_t>(std::max<Millis>(0, monotonic_now() - snapshot.started_at)));
+    response->set_state(snapshot.state);
+    response->set_sessions(static_cast<std::uint32_t>(snapshot.sessions.size()));
+    response->set_sessions_suspect(snapshot.sessions_suspect);
+    response->set_tenants(snapshot.tenants);
+    for (const auto& row : snapshot.resources) to_message(row, response->add_resources());
+    return grpc::Status::OK;
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::ListTenants(grpc::CallbackServerContext* context,
+                                                    const v1::admin::ListTenantsRequest* request,
+                                                    v1::admin::ListTenantsResponse* response) {
+  return read(context, [&](const broker::Snapshot& snapshot) {
+    const grpc::Status ok = check_filter(snapshot, "", request->resource());
+    for (const auto& row : snapshot.tenant_rows) {
+      if (!request->resource().empty() && row.resource != request->resource()) continue;
+      to_message(row, response->add_tenants());
+    }
+    return ok;
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::ListSessions(grpc::CallbackServerContext* context,
+                                                     const v1::admin::ListSessionsRequest* request,
+                                                     v1::admin::ListSessionsResponse* response) {
+  return read(context, [&](const broker::Snapshot& snapshot) {
+    const grpc::Status ok = check_filter(snapshot, request->tenant(), "");
+    const Instant now = monotonic_now();
+    for (const auto& row : snapshot.sessions) {
+      if (!is_within(row.tenant, request->tenant())) continue;
+      to_message(row, now, response->add_sessions());
+    }
+    return ok;
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::ListLeases(grpc::CallbackServerContext* context,
+                                                   const v1::admin::ListLeasesRequest* request,
+                                                   v1::admin::ListLeasesResponse* response) {
+  return read(context, [&](const broker::Snapshot& snapshot) {
+    const grpc::Status ok = check_filter(snapshot, request->tenant(), request->resource());
+    const Instant now = monotonic_now();
+    for (const auto& row : snapshot.leases) {
+      if (!is_within(row.view.path, request->tenant())) continue;
+      if (!request->resource().empty() && row.resource != request->resource()) continue;
+      if (request->session_id() != 0 && row.view.session.value != request->session_id()) continue;
+      to_message(row, now, response->add_leases());
+    }
+    return ok;
+  });
+}
+
+}  // namespace membroker::rpc

@@ -1,7 +1,4 @@
-#include <fcntl.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +7,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "membroker/spill.h"
 #include "shared/bytes.h"

@@ -36,7 +36,6 @@ class TaskFairPool;
 
 namespace detail {
 struct ConsumerState;
-struct ReservationState;
 struct AsyncAcquire;
 struct PoolAccess;
 }  // namespace detail
@@ -186,22 +185,22 @@ class MemoryReservation {
  public:
   MemoryReservation() noexcept = default;
   MemoryReservation(MemoryReservation&& other) noexcept
-      : state_(std::exchange(other.state_, nullptr)) {}
+      : shard_(std::exchange(other.shard_, nullptr)) {}
   MemoryReservation& operator=(MemoryReservation&& other) noexcept {
     if (this != &other) {
       destroy();
-      state_ = std::exchange(other.state_, nullptr);
+      shard_ = std::exchange(other.shard_, nullptr);
     }
     return *this;
   }
   ~MemoryReservation() {
-    if (state_ != nullptr) destroy();
+    if (shard_ != nullptr) destroy();
   }
 
   /// All or nothing; on error nothing has changed. Waits for the daemon at most 50 ms and never for
   /// a spill. Errors: kResourcesExhausted (with Denial), kGrowInSpill, kClosed, kForked, kInvalid.
   Status try_grow(std::int64_t n) {
-    if (shard_ok(n) && shard().take(n)) [[likely]] {
+    if (fast(n) && shard_->take(n)) [[likely]] {
       return {};
     }
     return try_grow_slowly(n);
@@ -209,7 +208,7 @@ class MemoryReservation {
   /// Never refused: what the pool does not have is an overdraft, visible to the daemon at once and
   /// repaid first. Errors: kInvalid.
   Status grow(std::int64_t n) {
-    if (shard_ok(n) && shard().take(n)) [[likely]] {
+    if (fast(n) && shard_->take(n)) [[likely]] {
       return {};
     }
     return grow_slowly(n);
@@ -217,7 +216,7 @@ class MemoryReservation {
   /// Gives n bytes back; their memory must be free already. kInvalid if n > size(): nothing
   /// changes.
   Status shrink(std::int64_t n) {
-    if (shard_ok(n) && shard().give(n)) [[likely]] {
+    if (fast(n) && shard_->give(n)) [[likely]] {
       return {};
     }
     return shrink_slowly(n);
@@ -257,23 +256,19 @@ class MemoryReservation {
   MemoryConsumer consumer() const;
   /// Null for a default-constructed one.
   std::shared_ptr<MemoryPool> pool() const;
-  explicit operator bool() const noexcept { return state_ != nullptr; }
+  explicit operator bool() const noexcept { return shard_ != nullptr; }
 
  private:
   friend struct detail::PoolAccess;
-  explicit MemoryReservation(detail::ReservationState* state) noexcept : state_(state) {}
+  explicit MemoryReservation(detail::CreditShard* shard) noexcept : shard_(shard) {}
 
-  bool shard_ok(std::int64_t n) const noexcept { return state_ != nullptr && n >= 0; }
-  // A ReservationState begins with its shard: the fast path needs no more of it.
-  detail::CreditShard& shard() const noexcept {
-    return *reinterpret_cast<detail::CreditShard*>(state_);
-  }
+  bool fast(std::int64_t n) const noexcept { return shard_ != nullptr && n >= 0; }
   Status try_grow_slowly(std::int64_t n);
   Status grow_slowly(std::int64_t n);
   Status shrink_slowly(std::int64_t n);
   void destroy() noexcept;
 
-  detail::ReservationState* state_ = nullptr;  // owned
+  detail::CreditShard* shard_ = nullptr;  // owned; the library knows the rest of it
 };
 
 /// While one lives, its consumer is not chosen for spilling. A call-back that runs already is not

@@ -119,6 +119,7 @@ class alignas(64) CreditShard {
                     (now.shared ? kShared : 0),
                 std::memory_order_release);
   }
+  std::uint64_t word() const noexcept { return word_.load(std::memory_order_relaxed); }
   void set_credit_limit(std::int64_t bytes) noexcept {
     credit_limit_.store(bytes, std::memory_order_relaxed);
   }

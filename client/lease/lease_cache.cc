@@ -1,0 +1,283 @@
+#include "client/lease/lease_cache.h"
+
+#include <algorithm>
+
+#include "client/lease/lease_turn.h"
+#include "shared/check.h"
+
+namespace membroker::lease {
+
+LeaseCache::LeaseCache(LeaseCacheOptions options) : options_(std::move(options)) {
+  MB_CHECK(options_.now && options_.policy != nullptr);
+  if (!options_.borrows) state_.on_attached({options_.capacity, 0, 0}, 0, 0);
+}
+
+LeaseCache::~LeaseCache() = default;
+
+void LeaseCache::connect(std::shared_ptr<LeaseSource> source) {
+  std::shared_ptr<LeaseSource> old;  // let go of after the lock
+  {
+    Turn turn(*this);
+    old = std::exchange(source_, std::move(source));
+  }
+}
+
+void LeaseCache::close(Error why) {
+  Turn turn(*this);
+  if (!closed_) closed_ = std::move(why);
+  turn.notify = true;
+}
+
+void LeaseCache::add(LeaseShard& shard) {
+  Turn turn(*this);
+  book_.add(shard);
+}
+
+void LeaseCache::remove(LeaseShard& shard) {
+  Turn turn(*this);
+  MB_CHECK(release(shard, shard.size()) >= 0);
+  state_.unreserve(book_.drain(shard));
+  book_.remove(shard);
+}
+
+void LeaseCache::set_shared(LeaseShard& shard) {
+  Turn turn(*this);
+  book_.set_shared(shard);
+}
+
+// ---- taking and giving ----
+
+Bytes LeaseCache::room(const ShardAccount& account) const {
+  const Bytes share = options_.policy->share(account, book_.sums(), state_.cap());
+  return std::max<Bytes>(0, std::min(state_.free(), share - account.charged));
+}
+
+bool LeaseCache::someone_lacks() const {
+  return std::any_of(waiters_.begin(), waiters_.end(),
+                     [](const LeaseWaiter* waiter) { return waiter->got < waiter->min; });
+}
+
+bool LeaseCache::take_locked(LeaseShard& shard, Bytes n, Turn& turn) {
+  state_.unreserve(book_.drain(shard));
+  if (!book_.slow() && options_.policy->moves_shares(*shard.account)) {
+    state_.unreserve(book_.sweep());
+  }
+  if (room(*shard.account) < n && !book_.swept()) {
+    // Credit of others may be what is missing. If it was memory, stop handing out credit.
+    short_ = short_ || state_.free() < n;
+    update_mode();
+    state_.unreserve(book_.sweep());
+    // What others gave back belongs first to those it is owed to.
+    settle(turn);
+  }
+  const Bytes spare = room(*shard.account) - n;
+  if (spare < 0) return false;
+  const Bytes limit = book_.credit_limit(shard, state_.cap());
+  const Bytes credit = std::min(limit / 2, spare / 4);
+  MB_CHECK(state_.reserve(n + credit));
+  book_.grow(shard, n, credit);
+  shard.set_credit_limit(limit);
+  counters_.peak_reserved = std::max(counters_.peak_reserved, state_.reserved());
+  return true;
+}
+
+bool LeaseCache::take(LeaseShard& shard, Bytes n) {
+  Turn turn(*this);
+  if (closed_ || someone_lacks() || !take_locked(shard, n, turn)) return false;
+  prefetch(turn);
+  return true;
+}
+
+void LeaseCache::hold(LeaseWaiter& waiter, Bytes n) {
+  MB_CHECK(state_.reserve(n));
+  book_.charge(*waiter.shard->account, n);
+  waiter.got += n;
+}
+
+void LeaseCache::drop_hold(LeaseWaiter& waiter) {
+  state_.unreserve(waiter.got);
+  book_.charge(*waiter.shard->account, -waiter.got);
+  waiter.got = 0;
+}
+
+void LeaseCache::grow(LeaseShard& shard, Bytes n) {
+  Turn turn(*this);
+  if (!closed_ && !someone_lacks() && take_locked(shard, n, turn)) return;
+  state_.unreserve(book_.drain(shard));
+  const Bytes missing = state_.overdraw(n);
+  counters_.overdrawn_total += missing;
+  book_.grow(shard, n, 0);
+  counters_.peak_held = std::max(counters_.peak_held, state_.totals().held());
+  counters_.peak_reserved = std::max(counters_.peak_reserved, state_.reserved());
+  if (missing > 0) turn.tell(true);
+}
+
+// Returns what is no longer charged; below 0, and nothing changed, if n is more than the size.
+Bytes LeaseCache::release(LeaseShard& shard, Bytes n) {
+  const Bytes keep = std::min(book_.credit_limit(shard, state_.cap()), shard.credit_limit()) / 2;
+  const Bytes released = book_.shrink(shard, n, keep);
+  if (released < 0) return released;
+  if (shard.account->workspace) {
+    state_.unreserve_kept(released);
+  } else {
+    state_.unreserve(released);
+  }
+  return released;
+}
+
+bool LeaseCache::give(LeaseShard& shard, Bytes n) {
+  Turn turn(*this);
+  return release(shard, n) >= 0;
+}
+
+Bytes LeaseCache::give_all(LeaseShard& shard) {
+  for (;;) {
+    const Bytes size = shard.size();
+    if (size == 0 || give(shard, size)) return size;
+  }
+}
+
+bool LeaseCache::move(LeaseShard& from, LeaseShard& to, Bytes n) {
+  Turn turn(*this);
+  return book_.move(from, to, n);
+}
+
+Bytes LeaseCache::take_floor(LeaseShard& shard, Bytes n) {
+  MB_CHECK(shard.account->workspace);
+  Turn turn(*this);
+  const Bytes taken = state_.reserve_kept(n);
+  book_.grow(shard, taken, 0);
+  return taken;
+}
+
+// ---- after every entry ----
+
+void LeaseCache::settle(Turn& turn) {
+  while (return_owed(turn) || serve_waiters(turn) || update_mode()) {
+  }
+  count_revocation();
+  if (!ticking_ && options_.borrows && state_.free() > 0) {
+    ticking_ = true;
+    turn.notify = true;
+  }
+}
+
+bool LeaseCache::return_owed(Turn& turn) {
+  Bytes returned = state_.give_back();
+  if (closed_ && options_.borrows) {
+    const Bytes rest = state_.begin_return(state_.free());
+    state_.finish_return(rest);
+    returned += rest;
+  }
+  if (returned == 0) return false;
+  turn.tell(true);
+  turn.notify = true;
+  return true;
+}
+
+bool LeaseCache::serve_waiters(Turn& turn) {
+  bool served = false;
+  for (LeaseWaiter* waiter : waiters_) {
+    const Bytes missing = waiter->min - waiter->got;
+    if (missing <= 0) continue;
+    const Bytes given = std::min(missing, room(*waiter->shard->account));
+    if (given == 0) continue;
+    hold(*waiter, given);
+    served = true;
+  }
+  turn.notify = turn.notify || served;
+  return served;
+}
+
+// True if bytes came free by it.
+bool LeaseCache::update_mode() {
+  if (short_ && state_.free() > state_.cap() / kIdleKeepDivisor) short_ = false;
+  const bool slow = closed_.has_value() || short_ || spills_ > 0 || state_.debt() > 0 ||
+                    state_.revocation() != nullptr || someone_lacks();
+  book_.set_slow(slow);
+  if (!slow || book_.swept()) return false;
+  const Bytes swept = book_.sweep();
+  state_.unreserve(swept);
+  return swept > 0;
+}
+
+void LeaseCache::count_revocation() {
+  if (!counted_) return;
+  const LeaseState::OpenRevocation* open = state_.revocation();
+  if (open != nullptr && open->asked.id == counted_) return;
+  counted_ = {};
+  ++counters_.revocations_answered;
+  if (now() > counted_deadline_) ++counters_.revocations_late;
+}
+
+void LeaseCache::begin_spill() {
+  Turn turn(*this);
+  ++spills_;
+}
+
+void LeaseCache::end_spill() {
+  Turn turn(*this);
+  --spills_;
+}
+
+Instant LeaseCache::tick() {
+  Turn turn(*this);
+  const Instant at = now();
+  if (!options_.borrows) return Instant::never();
+  state_.unreserve(book_.collect_idle());
+  const Bytes idle = state_.idle(at);
+  if (idle > 0) {
+    const Bytes returned = state_.begin_return(idle);
+    state_.finish_return(returned);
+    turn.tell(false);
+  }
+  // Credit in use turns up here when it is idle, at the latest with the last shard's end.
+  ticking_ = state_.free() > 0 || state_.reserved() > 0;
+  return ticking_ ? at + kIdleSoon : Instant::never();
+}
+
+// ---- figures ----
+
+Bytes LeaseCache::cap() const {
+  const std::lock_guard lock(mutex_);
+  return state_.cap();
+}
+
+Bytes LeaseCache::used() const {
+  const std::lock_guard lock(mutex_);
+  return book_.used();
+}
+
+Bytes LeaseCache::debt() const {
+  const std::lock_guard lock(mutex_);
+  return state_.debt();
+}
+
+Bytes LeaseCache::share(const ShardAccount& account) const {
+  const std::lock_guard lock(mutex_);
+  return std::min(state_.cap(), options_.policy->share(account, book_.sums(), state_.cap()));
+}
+
+Bytes LeaseCache::available(const ShardAccount& account) {
+  Turn turn(*this);
+  state_.unreserve(book_.sweep());
+  settle(turn);
+  return room(account);
+}
+
+bool LeaseCache::attached() const {
+  const std::lock_guard lock(mutex_);
+  return attached_;
+}
+
+std::optional<Error> LeaseCache::down() const {
+  const std::lock_guard lock(mutex_);
+  return closed_ ? closed_ : final_;
+}
+
+LeaseCounters LeaseCache::counters() const {
+  const std::lock_guard lock(mutex_);
+  return counters_;
+}
+
+}  // namespace membroker::lease

@@ -1,0 +1,234 @@
+#include <algorithm>
+#include <utility>
+
+#include "client/lease/lease_cache.h"
+#include "client/lease/lease_turn.h"
+#include "shared/check.h"
+
+/// \file
+/// Calls that may wait, as steps that do not: try_grow's brief wait and acquire.
+
+namespace membroker::lease {
+namespace {
+
+constexpr Millis kRetryMin = 50;
+
+}  // namespace
+
+WaitStep LeaseCache::poll(LeaseWaiter& waiter) {
+  Turn turn(*this);
+  const bool answered = fetch_answer(waiter);
+  if (closed_) {
+    return refuse(waiter, {closed_->code(), "closed", 0, closed_});
+  }
+  if (answered && !waiter.brief) settle(turn);
+  return waiter.brief ? poll_brief(waiter, turn) : poll_acquire(waiter, turn);
+}
+
+void LeaseCache::cancel(LeaseWaiter& waiter) {
+  Turn turn(*this);
+  if (waiter.request && !waiter.brief) turn.cancels.push_back(waiter.request);
+  forget(waiter);
+}
+
+// Takes the daemon's answer to the waiter's request, if it is there.
+bool LeaseCache::fetch_answer(LeaseWaiter& waiter) {
+  if (!waiter.request) return false;
+  const LeaseState::OpenRequest* open = state_.find(waiter.request);
+  if (open == nullptr || !open->answered) return false;
+  const Bytes earmarked = open->earmarked;
+  const std::optional<Error> denied = open->denied;
+  state_.close_request(std::exchange(waiter.request, {}));
+  if (denied) {
+    note_denial(waiter, *denied);
+    return true;
+  }
+  // The daemon answered this waiter, so it is served before the queue; what it has no use for is
+  // free to all.
+  hold(waiter, std::min(earmarked, waiter.want - waiter.got));
+  return true;
+}
+
+void LeaseCache::note_denial(LeaseWaiter& waiter, const Error& error) {
+  waiter.last_denial = error;
+  const Denial* denial = error.denial();
+  const DenialHint hint = denial == nullptr ? DenialHint::kNone : denial->hint;
+  if (waiter.got >= waiter.min) return;
+  if (!waiter.brief && hint == DenialHint::kSpill && !waiter.spill_failed) {
+    const Bytes missing = waiter.min - waiter.got;
+    const Bytes self = denial->self_spill_bytes;
+    waiter.spill_target = waiter.got + (self > 0 ? std::min(self, missing) : missing);
+    return;
+  }
+  if (!waiter.brief && hint == DenialHint::kWait) {
+    waiter.ask_again = now() + std::max<Millis>(kRetryMin, denial->retry_after_ms);
+    return;
+  }
+  LeaseRefusal refusal;
+  refusal.code = error.code();
+  refusal.reason = denial == nullptr ? error.message() : denial->reason;
+  refusal.cause = error;
+  waiter.refusal = refusal;
+}
+
+void LeaseCache::forget(LeaseWaiter& waiter) {
+  if (waiter.request) state_.close_request(std::exchange(waiter.request, {}));
+  drop_hold(waiter);
+  if (waiter.queued) std::erase(waiters_, &waiter);
+  waiter.queued = false;
+}
+
+// What it got goes to its shard.
+WaitStep LeaseCache::finish(LeaseWaiter& waiter) {
+  const Bytes granted = waiter.got;
+  drop_hold(waiter);
+  state_.unreserve(book_.drain(*waiter.shard));
+  MB_CHECK(state_.reserve(granted));
+  book_.grow(*waiter.shard, granted, 0);
+  counters_.peak_reserved = std::max(counters_.peak_reserved, state_.reserved());
+  forget(waiter);
+  WaitStep step;
+  step.state = WaitState::kDone;
+  step.granted = granted;
+  return step;
+}
+
+WaitStep LeaseCache::refuse(LeaseWaiter& waiter, LeaseRefusal refusal) {
+  refusal.available = waiter.got + room(*waiter.shard->account);
+  forget(waiter);
+  WaitStep step;
+  step.state = WaitState::kRefused;
+  step.refusal = std::move(refusal);
+  return step;
+}
+
+LeaseRequest LeaseCache::open(Bytes min, Bytes want, Instant deadline, Turn& turn) {
+  const LeaseRequest request =
+      state_.open_request(min, want, true, options_.priority, now(), deadline);
+  ++counters_.requests_asked;
+  turn.acquires.push_back(request);
+  return request;
+}
+
+bool LeaseCache::standing_open() const {
+  const LeaseState::OpenRequest* open = standing_ ? state_.find(standing_) : nullptr;
+  return open != nullptr && !open->answered;
+}
+
+// Below the low mark asks for the next growth before somebody misses it.
+void LeaseCache::prefetch(Turn& turn) {
+  if (!options_.borrows || !attached_ || state_.tight() || book_.slow() || standing_open()) return;
+  const Bytes low_mark = std::min(state_.chunk(), state_.cap() / 8);
+  const Instant at = now();
+  if (state_.free() >= low_mark || at < prefetch_after_) return;
+  standing_ = open(1, 1, at, turn).id;
+  state_.close_request(standing_);  // nobody's: its grant is free bytes
+  standing_since_ = at;
+  standing_is_prefetch_ = true;
+}
+
+// ---- try_grow ----
+
+WaitStep LeaseCache::poll_brief(LeaseWaiter& waiter, Turn& turn) {
+  const Bytes n = waiter.want;
+  if (waiter.got == n) return finish(waiter);
+  drop_hold(waiter);  // the grant covers only what was missing; with what is free it may be enough
+  if (!someone_lacks() && take_locked(*waiter.shard, n, turn)) {
+    forget(waiter);
+    prefetch(turn);
+    WaitStep step;
+    step.state = WaitState::kDone;
+    step.granted = n;
+    return step;
+  }
+  if (!options_.borrows) return refuse(waiter, {ErrorCode::kResourcesExhausted, "full", 0, {}});
+  if (waiter.refusal) return refuse(waiter, *waiter.refusal);
+  if (final_) return refuse(waiter, {final_->code(), final_->message(), 0, final_});
+  const Instant at = now();
+  WaitStep wait;
+  wait.look_again = waiter.deadline;
+  if (at >= waiter.deadline) {
+    return refuse(waiter, {ErrorCode::kResourcesExhausted,
+                           attached_ ? "the daemon has not answered yet" : "not connected",
+                           0,
+                           {}});
+  }
+  if (standing_open()) {
+    if (waiter.request == standing_ || at - standing_since_ < kBriefWait) return wait;
+    return refuse(waiter, {ErrorCode::kResourcesExhausted,
+                           "an earlier request of this lease still waits at the daemon",
+                           0,
+                           {}});
+  }
+  const Bytes missing = n - room(*waiter.shard->account);
+  if (missing <= 0) {
+    return refuse(waiter, {ErrorCode::kResourcesExhausted, "others wait for memory", 0, {}});
+  }
+  standing_ = waiter.request = open(missing, missing, at + kStandingWait, turn).id;
+  standing_since_ = at;
+  standing_is_prefetch_ = false;
+  return wait;
+}
+
+// ---- acquire ----
+
+WaitStep LeaseCache::poll_acquire(LeaseWaiter& waiter, Turn& turn) {
+  if (!waiter.queued) {
+    const auto after = std::find_if(waiters_.begin(), waiters_.end(), [&](LeaseWaiter* other) {
+      return other->priority < waiter.priority;
+    });
+    // Nobody is waiting yet: what the shards have unused is looked at before anyone is asked.
+    if (waiters_.empty() && !book_.swept() && room(*waiter.shard->account) < waiter.want) {
+      state_.unreserve(book_.sweep());
+    }
+    waiter.id = ++last_waiter_;
+    waiters_.insert(after, &waiter);
+    waiter.queued = true;
+    settle(turn);
+  }
+  if (waiter.got >= waiter.min && !someone_lacks()) {
+    hold(waiter, std::min(waiter.want - waiter.got, room(*waiter.shard->account)));
+  }
+  const Instant at = now();
+  const bool enough = waiter.got >= waiter.min;
+  const bool more_may_come = options_.borrows && (attached_ || !ever_attached_) &&
+                             waiter.got < waiter.want && (!waiter.asked || waiter.request) &&
+                             at < waiter.deadline;
+  if (enough && !more_may_come) {
+    if (waiter.request) turn.cancels.push_back(waiter.request);
+    return finish(waiter);
+  }
+  if (!enough && waiter.refusal) return refuse(waiter, *waiter.refusal);
+  if (!enough && final_) return refuse(waiter, {final_->code(), final_->message(), 0, final_});
+  if (at >= waiter.deadline) {
+    if (waiter.request) turn.cancels.push_back(waiter.request);
+    return refuse(waiter, {ErrorCode::kResourcesExhausted, "deadline", 0, waiter.last_denial});
+  }
+  if (options_.borrows) {
+    ask(waiter, turn);
+  } else {
+    ask_for_spill(waiter);
+  }
+  if (waiter.spill_target > waiter.got) turn.notify = true;
+  WaitStep wait;
+  wait.look_again =
+      waiter.ask_again > at ? std::min(waiter.deadline, waiter.ask_again) : waiter.deadline;
+  return wait;
+}
+
+void LeaseCache::ask(LeaseWaiter& waiter, Turn& turn) {
+  const bool spilling = std::min(waiter.spill_target, waiter.min) > waiter.got;
+  if (waiter.request || spilling || now() < waiter.ask_again) return;
+  if (state_.open_count() >= kOpenRequestsMax) return;
+  const Bytes missing = waiter.min - waiter.got;
+  // With enough in hand the rest is asked for only as far as it comes at once.
+  const Instant deadline = missing > 0 ? waiter.deadline : now();
+  waiter.request = open(std::max<Bytes>(1, missing), waiter.want - waiter.got, deadline, turn).id;
+  waiter.asked = true;
+}
+
+void LeaseCache::ask_for_spill(LeaseWaiter& waiter) {
+  if (!waiter.spill_failed) waiter.spill_target = waiter.min;
+}
+
+}  // namespace membroker::lease

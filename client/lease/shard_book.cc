@@ -1,0 +1,159 @@
+#include "client/lease/shard_book.h"
+
+#include <algorithm>
+
+#include "shared/check.h"
+
+namespace membroker::lease {
+namespace {
+
+using Contents = detail::CreditShard::Contents;
+
+}  // namespace
+
+void ShardBook::add(LeaseShard& shard) {
+  shard.previous = nullptr;
+  shard.next = first_;
+  if (first_ != nullptr) first_->previous = &shard;
+  first_ = &shard;
+  ++count_;
+  const Contents was = shard.open();
+  Contents now = was;
+  now.slow = slow_ || shard.account->workspace;
+  shard.close(was, now);
+}
+
+void ShardBook::remove(LeaseShard& shard) {
+  const Contents contents = shard.open();
+  MB_CHECK(contents.charged == 0);
+  shard.close(contents, contents);
+  if (shard.previous != nullptr) shard.previous->next = shard.next;
+  if (shard.next != nullptr) shard.next->previous = shard.previous;
+  if (first_ == &shard) first_ = shard.next;
+  shard.next = shard.previous = nullptr;
+  --count_;
+}
+
+void ShardBook::set_shared(LeaseShard& shard) {
+  const Contents was = shard.open();
+  Contents now = was;
+  now.shared = true;
+  shard.close(was, now);
+}
+
+void ShardBook::set_slow(bool slow) {
+  if (slow_ == slow) return;
+  slow_ = slow;
+  swept_ = false;  // shards leave slow mode one by one, at their next call
+}
+
+void ShardBook::charge(ShardAccount& account, Bytes by) {
+  const bool was_active = account.charged > 0;
+  account.charged += by;
+  MB_CHECK(account.charged >= 0);
+  if (!account.can_spill) {
+    sums_.unspillable += by;
+    return;
+  }
+  sums_.spillable += by;
+  if (was_active != (account.charged > 0)) sums_.spillable_active += was_active ? -1 : 1;
+}
+
+Bytes ShardBook::sweep() {
+  if (swept_) return 0;
+  Bytes collected = 0;
+  for (LeaseShard* shard = first_; shard != nullptr; shard = shard->next) {
+    const Contents was = shard->open();
+    Contents now = was;
+    now.charged -= was.credit;
+    now.credit = 0;
+    now.slow = slow_ || shard->account->workspace;
+    shard->close(was, now);
+    if (was.credit > 0) charge(*shard->account, -was.credit);
+    collected += was.credit;
+  }
+  swept_ = slow_;
+  return collected;
+}
+
+Bytes ShardBook::collect_idle() {
+  Bytes collected = 0;
+  for (LeaseShard* shard = first_; shard != nullptr; shard = shard->next) {
+    const std::uint64_t word = shard->word();
+    const bool has_credit = (word & static_cast<std::uint64_t>(LeaseShard::kCreditMax)) != 0;
+    if (has_credit && word == shard->seen_word) collected += drain(*shard);
+    shard->seen_word = shard->word();
+  }
+  return collected;
+}
+
+Bytes ShardBook::drain(LeaseShard& shard) {
+  const Contents was = shard.open();
+  Contents now = was;
+  now.charged -= was.credit;
+  now.credit = 0;
+  shard.close(was, now);
+  if (was.credit > 0) charge(*shard.account, -was.credit);
+  return was.credit;
+}
+
+Bytes ShardBook::grow(LeaseShard& shard, Bytes n, Bytes credit) {
+  const Contents was = shard.open();
+  Contents now = was;
+  now.credit = credit;
+  now.charged = was.size() + n + credit;
+  now.slow = slow_ || shard.account->workspace;
+  shard.close(was, now);
+  charge(*shard.account, now.charged - was.charged);
+  return now.charged - was.charged;
+}
+
+Bytes ShardBook::shrink(LeaseShard& shard, Bytes n, Bytes credit) {
+  const Contents was = shard.open();
+  if (n > was.size()) {
+    shard.close(was, was);
+    return -1;
+  }
+  Contents now = was;
+  now.credit = std::min(was.credit + n, credit);
+  now.charged = was.size() - n + now.credit;
+  now.slow = slow_ || shard.account->workspace;
+  shard.close(was, now);
+  charge(*shard.account, now.charged - was.charged);
+  return was.charged - now.charged;
+}
+
+bool ShardBook::move(LeaseShard& from, LeaseShard& to, Bytes n) {
+  MB_CHECK(from.account == to.account);
+  const Contents from_was = from.open();
+  if (n > from_was.size()) {
+    from.close(from_was, from_was);
+    return false;
+  }
+  // A size on its way is in neither shard for a moment: the sum is never too high, so no peak is
+  // seen that was not there.
+  Contents from_now = from_was;
+  from_now.charged -= n;
+  from.close(from_was, from_now);
+  const Contents to_was = to.open();
+  Contents to_now = to_was;
+  to_now.charged += n;
+  to.close(to_was, to_now);
+  return true;
+}
+
+Bytes ShardBook::credit_limit(const LeaseShard& shard, Bytes cap) const {
+  if (slow_ || shard.account->workspace) return 0;
+  const auto shards = static_cast<Bytes>(std::max<std::size_t>(8, count_));
+  return std::clamp<Bytes>(cap / 8 / shards, 0, kCreditLimitMax);
+}
+
+Bytes ShardBook::used() const {
+  Bytes used = 0;
+  for (const LeaseShard* shard = first_; shard != nullptr; shard = shard->next) {
+    used += shard->size();
+  }
+  return used;
+}
+
+}  // namespace membroker::lease

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+
+#include "membroker/detail/credit_shard.h"
+#include "shared/bytes.h"
+
+/// \file
+/// The shards of one pool: who is charged how much, and the one way to get unused credit back.
+/// Under its owner's mutex; only the shards' own fast path runs beside it.
+
+namespace membroker::lease {
+
+/// What a consumer is charged over all its shards, credit included.
+struct ShardAccount {
+  Bytes charged = 0;
+  bool can_spill = false;
+  bool workspace = false;  // holds bytes of the floor; never has credit
+};
+
+/// One reservation. The list and the account are the book's.
+struct LeaseShard : detail::CreditShard {
+  explicit LeaseShard(detail::SharedUse* shared, ShardAccount& its_account) noexcept
+      : CreditShard(shared), account(&its_account) {}
+
+  ShardAccount* const account;
+  LeaseShard* next = nullptr;
+  LeaseShard* previous = nullptr;
+  std::uint64_t seen_word = 0;  // at the last collect_idle()
+};
+
+/// Sums over the accounts, for policies.
+struct BookSums {
+  Bytes spillable = 0;
+  Bytes unspillable = 0;
+  std::size_t spillable_active = 0;  // accounts charged anything
+};
+
+class ShardBook {
+ public:
+  static constexpr Bytes kCreditLimitMax = kMiB;
+
+  void add(LeaseShard& shard);
+  /// The shard must be charged nothing.
+  void remove(LeaseShard& shard);
+  void set_shared(LeaseShard& shard);
+
+  /// While slow, shards get no credit and send every call to the pool.
+  void set_slow(bool slow);
+  bool slow() const { return slow_; }
+  /// True: no shard has credit, and none will before set_slow(false).
+  bool swept() const { return swept_; }
+
+  /// Takes all credit of all shards; returns how much it was, which is no longer charged.
+  /// While slow it also makes every shard slow.
+  Bytes sweep();
+  /// Takes the credit of shards that were not used since the last call.
+  Bytes collect_idle();
+
+  /// The same for one shard.
+  Bytes drain(LeaseShard& shard);
+
+  /// Grows the shard by n; `credit` more becomes its new credit (beside what it uses of the old).
+  /// Returns what was charged in addition: n + credit - old credit; may be below 0.
+  Bytes grow(LeaseShard& shard, Bytes n, Bytes credit);
+  /// Shrinks by n, keeping at most `credit` as credit. Returns what is no longer charged, or -1 and
+  /// nothing changed if n is above the size.
+  Bytes shrink(LeaseShard& shard, Bytes n, Bytes credit);
+  /// Moves n from one shard to another of the same account. False: n is above the size.
+  bool move(LeaseShard& from, LeaseShard& to, Bytes n);
+
+  /// What a shard may keep as credit, of a lease of `cap`.
+  Bytes credit_limit(const LeaseShard& shard, Bytes cap) const;
+
+  /// Charges bytes that are on their way to a shard of the account, or no longer (by < 0).
+  void charge(ShardAccount& account, Bytes by);
+
+  Bytes used() const;  // sum of sizes
+  const BookSums& sums() const { return sums_; }
+  std::size_t count() const { return count_; }
+
+ private:
+  LeaseShard* first_ = nullptr;
+  std::size_t count_ = 0;
+  BookSums sums_;
+  bool slow_ = false;
+  bool swept_ = false;
+};
+
+}  // namespace membroker::lease

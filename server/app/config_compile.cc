@@ -299,6 +299,14 @@ arbiter::TenantPolicy Compiler::policy(const PolicyIr& ir, const PolicyIr& fallb
   number(either(ir.priority, fallback.priority), "priority", {-1'000, 1'000}, policy.priority);
   number(either(ir.priority_max, fallback.priority_max), "priority_max", {-1'000, 1'000},
          policy.priority_max);
+  if (!either(ir.priority_max, fallback.priority_max)) {
+    policy.priority_max = std::max(0, policy.priority);
+  } else if (policy.priority > policy.priority_max) {
+    const auto& given = either(ir.priority, fallback.priority);
+    errors_.add(given ? given->at : either(ir.priority_max, fallback.priority_max)->at,
+                strf("priority %d is above priority_max %d; lower it or raise priority_max",
+                     policy.priority, policy.priority_max));
+  }
   if (ir.limit && ir.limit->value == 0) {
     errors_.add(ir.limit->at, "limit = 0 lends nothing; leave the tenant out, or write a size");
   }

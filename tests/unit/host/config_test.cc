@@ -229,6 +229,13 @@ TEST(Config, KeepsNumbersInTheirRanges) {
   EXPECT_EQ(tenant_error("weight = 0"),
             "m.toml:5:10: weight = 0 is out of range; write 1 to 10000");
   EXPECT_THAT(tenant_error("weight = 10001"), StartsWith("m.toml:5:10: "));
+  EXPECT_THAT(tenant_error("priority = 3\npriority_max = 2"),
+              AllOf(StartsWith("m.toml:5:12: "), HasSubstr("above priority_max 2")));
+  EXPECT_EQ(good(kRam + "[[tenant]]\npath = \"a\"\npriority = 3\n")
+                .broker.tenants[0]
+                .policies.at("ram")
+                .priority_max,
+            3);
   EXPECT_THAT(tenant_error("priority = 5000"), StartsWith("m.toml:5:12: "));
   EXPECT_THAT(tenant_error("priority_max = -5000"), StartsWith("m.toml:5:16: "));
   EXPECT_THAT(error(kRam + "[limits]\nsessions_max = 0\n"), StartsWith("m.toml:4:16: "));

@@ -29,7 +29,7 @@ bool same_use(const LeaseFigures& a, const LeaseFigures& b) {
 void SessionProtocol::acquire(std::size_t lease, const LeaseRequest& request, Instant now) {
   saw(now);
   MB_CHECK(lease < leases_.size());
-  if (!leases_[lease].attached) return;
+  if (!leases_[lease].attached || closing_) return;
   const bool queued = std::any_of(outgoing_.begin(), outgoing_.end(), [&](const Outgoing& out) {
     return !out.is_cancel && out.lease == lease && out.request.id == request.id;
   });
@@ -75,7 +75,7 @@ std::optional<v1::ClientFrame> SessionProtocol::next_frame(Instant now) {
   change_due_ = Instant::never();
   compose_requests(frame, now);
   compose_inventory(figures, frame, now);
-  if (closing_ && outgoing_.empty() && all_returned) {
+  if (closing_ && outgoing_.empty() && asked_.empty() && all_returned) {
     frame.add_messages()->mutable_goodbye();
     goodbye_sent_ = true;
   }
@@ -113,13 +113,20 @@ void SessionProtocol::compose_totals(Lease& lease, const LeaseFigures& figures,
 
 void SessionProtocol::compose_requests(v1::ClientFrame& frame, Instant now) {
   // One place is kept for the Inventory and one for Goodbye.
-  while (!outgoing_.empty() && frame.messages_size() + 2 < static_cast<int>(kFrameMessagesMax)) {
+  const int most = static_cast<int>(kFrameMessagesMax) - 2;
+  for (auto& [request, cancelled] : asked_) {
+    if (!closing_ || cancelled || frame.messages_size() >= most) continue;
+    frame.add_messages()->mutable_cancel()->set_request_id(request);
+    cancelled = true;
+  }
+  while (!outgoing_.empty() && frame.messages_size() < most) {
     const Outgoing& out = outgoing_.front();
     if (out.is_cancel) {
       frame.add_messages()->mutable_cancel()->set_request_id(wire_id(out.lease, out.request.id));
     } else {
       v1::Acquire& acquire = *frame.add_messages()->mutable_acquire();
       acquire.set_request_id(wire_id(out.lease, out.request.id));
+      asked_.try_emplace(acquire.request_id(), false);
       acquire.set_resource(leases_[out.lease].resource);
       acquire.set_want_bytes(out.request.want);
       acquire.set_min_bytes(out.request.min);
@@ -199,6 +206,7 @@ bool SessionProtocol::only_floor(const Lease& lease, const LeaseFigures& figures
 void SessionProtocol::begin_goodbye() {
   closing_ = true;
   change_due_ = {};
+  std::erase_if(outgoing_, [](const Outgoing& out) { return !out.is_cancel; });
 }
 
 }  // namespace membroker::lease

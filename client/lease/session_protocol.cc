@@ -52,6 +52,7 @@ v1::ClientFrame SessionProtocol::begin_attach(Instant now) {
   attached_ = welcomed_ = goodbye_sent_ = false;
   inventory_due_ = change_due_ = Instant::never();
   outgoing_.clear();
+  asked_.clear();
 
   v1::ClientFrame frame;
   frame.set_attach(attach_.value);
@@ -184,14 +185,21 @@ Status SessionProtocol::on_granted(const v1::Granted& granted) {
     return fail(against_protocol("a grant of " + lease->resource + " that cannot be"));
   }
   if (!lease->attached) return fail(against_protocol("a grant before the LeaseSet"));
+  answered(granted.request_id());
   lease->listener->on_granted(lease_id(granted.request_id()), granted.bytes(),
                               granted.granted_total());
   return {};
 }
 
+void SessionProtocol::answered(std::uint64_t request) {
+  asked_.erase(request);
+  if (closing_) change_due_ = {};  // it may have been the last
+}
+
 Status SessionProtocol::on_denied(const v1::Denied& denied) {
   Lease* lease = find(denied.resource());
   if (lease == nullptr) return {};
+  answered(denied.request_id());
   lease->listener->on_denied(lease_id(denied.request_id()), denied_error(denied));
   return {};
 }

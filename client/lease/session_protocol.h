@@ -92,7 +92,8 @@ class SessionProtocol {
   void progress(std::size_t lease, RevocationId id, Bytes target, RevokeState state,
                 const std::string& reason);
 
-  /// From now on Goodbye is said as soon as nothing is held but the floors.
+  /// From now on nothing is asked for, what is open is cancelled, and Goodbye is said as soon as
+  /// all is answered and nothing is held but the floors.
   void begin_goodbye();
   bool goodbye_sent() const { return goodbye_sent_; }
   /// Nothing is held but the floors. Asks the listeners.
@@ -139,6 +140,7 @@ class SessionProtocol {
   Status on_lease_set(const v1::LeaseSet& set);
   Status on_granted(const v1::Granted& granted);
   Status on_denied(const v1::Denied& denied);
+  void answered(std::uint64_t request);
   void on_revoke(const v1::Revoke& revoke);
   void on_pulse(const v1::Pulse& pulse);
   Lease* find(const std::string& resource);
@@ -152,6 +154,9 @@ class SessionProtocol {
   SessionIdentity identity_;
   std::vector<Lease> leases_;
   std::deque<Outgoing> outgoing_;
+  // Sent on this stream and not answered: true once cancelled because of the Goodbye, which must
+  // not cross a grant.
+  std::map<std::uint64_t, bool> asked_;
   bool attached_ = false;  // Welcome and every LeaseSet were read
   bool welcomed_ = false;
   bool ever_attached_ = false;

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "client/examples/external_sort/memory.h"
+#include "client/examples/external_sort/stats.h"
+#include "membroker/client.h"
+
+/// \file
+/// Sorts a file through libmembroker: see README.md.
+
+namespace membroker::external_sort {
+
+struct SortOptions {
+  std::string input;
+  std::string output = "-";
+  std::vector<std::string> temp_dirs = {"/var/tmp"};
+  Sizes sizes;
+};
+
+/// The lines of `input`, sorted by bytes, to `output`, in memory of the client's lease.
+Result<SortStats> sort_file(Client& client, const SortOptions& options);
+
+}  // namespace membroker::external_sort

@@ -23,13 +23,13 @@ namespace membroker::broker {
 
 /// What an admin may change of a tenant; absent fields stay as they are.
 struct TenantChange {
-  std::optional<Bytes> guarantee;
-  std::optional<arbiter::GuaranteeMode> mode;
-  std::optional<Bytes> limit;
-  std::optional<std::int32_t> weight;
-  std::optional<std::int32_t> priority;
-  std::optional<std::int32_t> priority_max;
-  std::optional<arbiter::OnOverdue> on_overdue;
+  std::optional<Bytes> guarantee = {};
+  std::optional<arbiter::GuaranteeMode> mode = {};
+  std::optional<Bytes> limit = {};
+  std::optional<std::int32_t> weight = {};
+  std::optional<std::int32_t> priority = {};
+  std::optional<std::int32_t> priority_max = {};
+  std::optional<arbiter::OnOverdue> on_overdue = {};
 };
 
 struct AskedBack {

@@ -1,0 +1,144 @@
+#include <gmock/gmock.h>
+
+#include "tests/unit/broker/broker_fixture.h"
+
+namespace membroker::broker::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+class AdminTest : public BrokerTest {
+ protected:
+  void SetUp() override {
+    start();
+    a_ = attach(1, hello("a", claim(kMiB)));
+    send(a_, {acquire(1, 511 * kMiB, kMiB, 0), inventory(512 * kMiB, 0, 511 * kMiB)});
+    received(a_);
+  }
+  static void expect_error(const Status& status, ErrorCode code, const std::string& text) {
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code(), code);
+    EXPECT_THAT(status.error().message(), HasSubstr(text));
+  }
+
+  ConnectionId a_;
+};
+
+TEST_F(AdminTest, AnAdminAsksALeaseForBytes) {
+  const auto asked = broker_->ask(session().id, "ram", 64 * kMiB, now_);
+  deliver();
+  ASSERT_TRUE(asked) << asked.error().message();
+  EXPECT_EQ(asked->revoking, 64 * kMiB);
+  EXPECT_EQ(asked->deadline, now_ + 2'000);
+  EXPECT_EQ(received(a_).revoke()->reason(), v1::REVOKE_REASON_ADMIN);
+  const auto nobody = broker_->ask(SessionId{99}, "ram", 1, now_);
+  EXPECT_EQ(nobody.error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(broker_->ask(session().id, "gpu", 1, now_).error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(broker_->ask(session().id, "ram", 0, now_).error().code(), ErrorCode::kInvalid);
+}
+
+TEST_F(AdminTest, ALoweredLimitIsRevokedDownTo) {
+  ASSERT_TRUE(broker_->set_tenant("a", "ram", {.limit = 256 * kMiB}, now_));
+  deliver();
+  EXPECT_EQ(received(a_).revoke()->target_returned_total(), 256 * kMiB);
+}
+
+TEST_F(AdminTest, ANewTenantAndItsParentsMayBeUsedAtOnce) {
+  ASSERT_TRUE(broker_->set_tenant("acme/etl", "ram", {.weight = 3}, now_));
+  EXPECT_FALSE(ended(attach(2, hello("acme/etl", claim(0)))).has_value());
+  EXPECT_FALSE(ended(attach(3, hello("acme", claim(0)))).has_value());
+  const Snapshot snapshot = broker_->snapshot();
+  const auto row = std::find_if(snapshot.tenant_rows.begin(), snapshot.tenant_rows.end(),
+                                [](const TenantRow& r) { return r.view.path == "acme/etl"; });
+  ASSERT_NE(row, snapshot.tenant_rows.end());
+  EXPECT_EQ(row->view.policy.weight, 3);
+}
+
+TEST_F(AdminTest, ChangesKeepWhatTheyDoNotName) {
+  ASSERT_TRUE(broker_->set_tenant("a", "ram", {.weight = 3}, now_));
+  ASSERT_TRUE(broker_->set_tenant("a", "ram", {.guarantee = 64 * kMiB}, now_));
+  const arbiter::TenantPolicy& policy = broker_->snapshot().tenant_rows.at(0).view.policy;
+  EXPECT_EQ(policy.weight, 3);
+  EXPECT_EQ(policy.guarantee, 64 * kMiB);
+}
+
+TEST_F(AdminTest, WrongChangesAreNamedAndChangeNothing) {
+  expect_error(broker_->set_tenant("a//b", "ram", {}, now_), ErrorCode::kInvalid,
+               "a//b is no tenant path");
+  expect_error(broker_->set_tenant("a\n", "ram", {}, now_), ErrorCode::kInvalid,
+               "\"a\\x0a\" is no tenant path");
+  expect_error(broker_->set_tenant("a", "gpu", {}, now_), ErrorCode::kNotFound, "no resource gpu");
+  expect_error(broker_->set_tenant("a", "ram", {.weight = 0}, now_), ErrorCode::kInvalid,
+               "weight 0 is not in 1 to 10000");
+  expect_error(broker_->set_tenant("a", "ram", {.limit = -1}, now_), ErrorCode::kInvalid,
+               "a negative size");
+  expect_error(broker_->set_tenant("a", "ram", {.guarantee = 2 * kMiB, .limit = kMiB}, now_),
+               ErrorCode::kInvalid, "guarantee 2097152 is above limit 1048576");
+  expect_error(broker_->set_tenant("a", "ram", {.priority = 1}, now_), ErrorCode::kInvalid,
+               "priority 1 is above priority_max 0");
+  expect_error(broker_->set_tenant("new", "ram", {.guarantee = 2 * kCapacity}, now_),
+               ErrorCode::kInvalid, "tenant new");
+  EXPECT_TRUE(ended(attach(2, hello("new", claim(0)))).has_value()) << "it was not made";
+  expect_error(broker_->remove_tenant("nobody", now_), ErrorCode::kNotFound, "no tenant nobody");
+  expect_error(broker_->set_capacity("gpu", kMiB, now_), ErrorCode::kNotFound, "no resource gpu");
+  expect_error(broker_->set_capacity("ram", -1, now_), ErrorCode::kInvalid, "-1");
+}
+
+TEST_F(AdminTest, ARemovedTenantTakesNoSessionsAndDrains) {
+  ASSERT_TRUE(broker_->remove_tenant("a", now_));
+  deliver();
+  EXPECT_TRUE(received(a_).revoke().has_value());
+  EXPECT_EQ(ended(attach(2, hello("a", claim(0))))->code, EndCode::kNotFound);
+}
+
+TEST_F(AdminTest, ACutCapacityIsRevokedDownTo) {
+  ASSERT_TRUE(broker_->set_capacity("ram", 256 * kMiB, now_));
+  deliver();
+  EXPECT_EQ(received(a_).revoke()->reason(), v1::REVOKE_REASON_CAPACITY);
+  EXPECT_EQ(broker_->snapshot().resources.at(0).capacity, 256 * kMiB);
+}
+
+TEST_F(AdminTest, DrainAsksEverythingButTheFloorAndTakesNoSessions) {
+  broker_->drain(now_);
+  deliver();
+  const Received got = received(a_);
+  EXPECT_EQ(got.draining()->mode(), v1::DRAIN_MODE_DRAIN);
+  EXPECT_EQ(got.revoke()->reason(), v1::REVOKE_REASON_DRAIN);
+  EXPECT_EQ(got.revoke()->target_returned_total(), 511 * kMiB);
+  EXPECT_EQ(ended(attach(2, hello("b", claim(0))))->code, EndCode::kUnavailable);
+  const ConnectionId again =
+      attach(1, hello("a", claim(kMiB, {512 * kMiB, 0, 0}, 0, 511 * kMiB)), 2);
+  EXPECT_EQ(received(again).draining()->mode(), v1::DRAIN_MODE_DRAIN);
+  EXPECT_EQ(broker_->snapshot().state, "draining");
+}
+
+TEST_F(AdminTest, BeforeARestartEveryClientIsToldToComeBack) {
+  broker_->announce_restart(now_);
+  deliver();
+  EXPECT_EQ(received(a_).draining()->mode(), v1::DRAIN_MODE_RESTART);
+  broker_->end_streams("the daemon is going away", now_);
+  deliver();
+  EXPECT_EQ(ended(a_)->code, EndCode::kUnavailable);
+  EXPECT_EQ(ledger_->entries().size(), 1u);
+  EXPECT_EQ(ended(stream(3))->code, EndCode::kUnavailable);
+}
+
+TEST_F(AdminTest, SnapshotsArePublishedAtMostEvery100MsAndOnlyAfterChanges) {
+  advance(1'000);
+  while (broker_->take_snapshot(now_)) now_ = now_ + 100;
+  lose(a_);
+  now_ = now_ + 100;
+  const auto first = broker_->take_snapshot(now_);
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(first->sessions_suspect, 1u);
+  process_ends(1);
+  EXPECT_EQ(broker_->take_snapshot(now_ + 99), nullptr);
+  EXPECT_LE(broker_->next_deadline(), now_ + 100);
+  EXPECT_NE(broker_->take_snapshot(now_ + 100), nullptr);
+  EXPECT_EQ(broker_->take_snapshot(now_ + 1'000), nullptr);
+  EXPECT_EQ(broker_->next_deadline(), Instant::never()) << "an idle daemon sleeps";
+  EXPECT_EQ(first->sessions.size(), 1u) << "an old snapshot stays as it was";
+}
+
+}  // namespace
+}  // namespace membroker::broker::test

@@ -26,7 +26,7 @@ class BlockWrite final : public IoRequest {
 
   void complete(Bytes moved) noexcept override {
     block_ = Block();
-    queue_->write_done(*file_, offset, length, moved);
+    queue_->write_done(std::move(file_), offset, length, moved);
   }
 
  private:
@@ -114,24 +114,17 @@ void put_compressed(BlockStream& stream, Compressor& compressor, std::size_t chu
   }
 }
 
-void put_payload(BlockStream& stream, const EncodeTarget& target, std::span<const Buffer> buffers) {
-  if (target.compression == SpillCompression::kNone) {
-    for (const Buffer& buffer : buffers) {
-      stream.put(buffer.bytes());
-      stream.pad_to(kRecordBytes);
-    }
-    return;
-  }
-  Workspace& workspace = *target.workspace;
-  Block memory = workspace.take_codec_block();
-  const Bytes chunk_bytes = codec_chunk_bytes(workspace.block_size());
-  Compressor compressor(target.compression, chunk_bytes,
-                        {memory.data(), static_cast<std::size_t>(workspace.block_size())});
+// A null compressor: as they are.
+void put_payload(BlockStream& stream, Compressor* compressor, Bytes chunk_bytes,
+                 std::span<const Buffer> buffers) {
   for (const Buffer& buffer : buffers) {
-    put_compressed(stream, compressor, static_cast<std::size_t>(chunk_bytes), buffer.bytes());
+    if (compressor == nullptr) {
+      stream.put(buffer.bytes());
+    } else {
+      put_compressed(stream, *compressor, static_cast<std::size_t>(chunk_bytes), buffer.bytes());
+    }
     stream.pad_to(kRecordBytes);
   }
-  workspace.end_codec_block(std::move(memory));
 }
 
 // Of a batch whose size is known, equal pieces rather than full blocks and a small rest.
@@ -177,10 +170,17 @@ Bytes encode_batch(const EncodeTarget& target, std::uint64_t batch_number,
       reinterpret_cast<const std::uint8_t*>(table.data()), table.size());
   header.table_hash = hash_bytes(table_bytes);
 
+  const Bytes chunk_bytes = codec_chunk_bytes(block);
+  std::optional<CodecBlock> codec;
+  std::optional<Compressor> compressor;
+  if (!plain) {
+    codec.emplace(target.workspace);
+    compressor.emplace(target.compression, chunk_bytes, codec->memory());
+  }
   BlockStream stream(target, plain ? piece_bytes(most, block) : block);
   if (start == 0) {
     FileHeader file{target.compression, target.checksum, 0, target.file->number};
-    if (!plain) file.chunk_bytes = static_cast<std::uint32_t>(codec_chunk_bytes(block));
+    if (!plain) file.chunk_bytes = static_cast<std::uint32_t>(chunk_bytes);
     stream.put(encode(file));
   }
   stream.put(encode(header));
@@ -189,7 +189,7 @@ Bytes encode_batch(const EncodeTarget& target, std::uint64_t batch_number,
 
   const Bytes payload_start = stream.position();
   if (target.checksum == SpillChecksum::kXxh3) stream.begin_hash();
-  put_payload(stream, target, buffers);
+  put_payload(stream, compressor ? &*compressor : nullptr, chunk_bytes, buffers);
   BatchTrailer trailer{batch_number, stream.position() - payload_start, 0};
   if (target.checksum == SpillChecksum::kXxh3) trailer.payload_hash = stream.end_hash();
   stream.put(encode(trailer));

@@ -28,7 +28,7 @@ Error BatchReader::final_error(Error error) {
 }
 
 Error BatchReader::corrupt(Bytes offset, const std::string& what) const {
-  return Error(ErrorCode::kCorrupt, input_.file()->at(offset) + ": " + what);
+  return Error(ErrorCode::kCorrupt, input_.file().at(offset) + ": " + what);
 }
 
 // Comes to the start of a batch's payload, with its heads in begun_ and sizes_.
@@ -43,9 +43,7 @@ Result<SpillReady> BatchReader::begin_batch(bool wait) {
   if (turn->ready == SpillReady::kEnd) input_.release();
   if (turn->ready != SpillReady::kBatch) return turn->ready;
   if (auto prepared = input_.prepare(); !prepared) return fail(prepared.error());
-  const bool new_file = turn->file != input_.file();
-  if (new_file) input_.open(std::move(turn->file));
-  if (new_file) {
+  if (input_.use(std::move(turn->file))) {
     if (auto read = read_file_header(); !read) return fail(final_error(read.error()));
   }
   if (auto read = read_heads(); !read) return fail(final_error(read.error()));
@@ -58,7 +56,7 @@ Status BatchReader::read_file_header() {
   auto header = decode_file_header(record);
   if (!header) return fail(corrupt(0, header.error().message()));
   const bool chunks_fit = header->chunk_bytes == codec_chunk_bytes(workspace_->block_size());
-  if (header->file_number != input_.file()->number ||
+  if (header->file_number != input_.file().number ||
       (header->compression != SpillCompression::kNone && !chunks_fit)) {
     return fail(corrupt(0, "the file header is another file's"));
   }
@@ -112,42 +110,41 @@ Status BatchReader::read_bytes(std::span<std::uint8_t> out, RunningHash* hash) {
   return {};
 }
 
+// To the next multiple of kRecordBytes.
+Status BatchReader::read_padding(RunningHash* hash) {
+  std::uint8_t padding[kRecordBytes];
+  const Bytes past = input_.position() & (kRecordBytes - 1);
+  const auto rest = static_cast<std::size_t>(past == 0 ? 0 : kRecordBytes - past);
+  return read_bytes({padding, rest}, hash);
+}
+
 Status BatchReader::read_compressed(const Parts& parts, RunningHash* hash) {
-  Block memory = workspace_->take_codec_block();
+  const CodecBlock codec(workspace_);
   const Bytes chunk_bytes = codec_chunk_bytes(workspace_->block_size());
-  Decompressor decompressor(file_header_.compression, chunk_bytes,
-                            {memory.data(), static_cast<std::size_t>(workspace_->block_size())});
-  const auto read_parts = [&]() -> Status {
-    for (std::span<std::uint8_t> part : parts) {
-      while (!part.empty()) {
-        const auto chunk = part.first(std::min(part.size(), static_cast<std::size_t>(chunk_bytes)));
-        const Bytes at = input_.position();
-        std::uint32_t word = 0;
-        std::uint8_t word_bytes[sizeof word];
-        if (auto read = read_bytes(word_bytes, hash); !read) return read;
-        std::memcpy(&word, word_bytes, sizeof word);
-        const std::size_t length = word & ~kPlainChunk;
-        const bool plain = (word & kPlainChunk) != 0;
-        if (length > chunk.size() || (plain && length != chunk.size())) {
-          return fail(corrupt(at, "a chunk of impossible length"));
-        }
-        const auto to = plain ? chunk : decompressor.input().first(length);
-        if (auto read = read_bytes(to, hash); !read) return read;
-        if (!plain && !decompressor.decompress(static_cast<Bytes>(length), chunk)) {
-          return fail(corrupt(at, "a chunk cannot be decompressed"));
-        }
-        part = part.subspan(chunk.size());
+  Decompressor decompressor(file_header_.compression, chunk_bytes, codec.memory());
+  for (std::span<std::uint8_t> part : parts) {
+    while (!part.empty()) {
+      const auto chunk = part.first(std::min(part.size(), static_cast<std::size_t>(chunk_bytes)));
+      const Bytes at = input_.position();
+      std::uint32_t word = 0;
+      std::uint8_t word_bytes[sizeof word];
+      if (auto read = read_bytes(word_bytes, hash); !read) return read;
+      std::memcpy(&word, word_bytes, sizeof word);
+      const std::size_t length = word & ~kPlainChunk;
+      const bool plain = (word & kPlainChunk) != 0;
+      if (length > chunk.size() || (plain && length != chunk.size())) {
+        return fail(corrupt(at, "a chunk of impossible length"));
       }
-      std::uint8_t padding[kRecordBytes];
-      const Bytes past = input_.position() & (kRecordBytes - 1);
-      const auto rest = static_cast<std::size_t>(past == 0 ? 0 : kRecordBytes - past);
-      if (auto read = read_bytes({padding, rest}, hash); !read) return read;
+      const auto to = plain ? chunk : decompressor.input().first(length);
+      if (auto read = read_bytes(to, hash); !read) return read;
+      if (!plain && !decompressor.decompress(static_cast<Bytes>(length), chunk)) {
+        return fail(corrupt(at, "a chunk cannot be decompressed"));
+      }
+      part = part.subspan(chunk.size());
     }
-    return {};
-  };
-  Status done = read_parts();
-  workspace_->end_codec_block(std::move(memory));
-  return done;
+    if (auto read = read_padding(hash); !read) return read;
+  }
+  return {};
 }
 
 Status BatchReader::read_payload(const Parts& parts) {
@@ -159,10 +156,7 @@ Status BatchReader::read_payload(const Parts& parts) {
   } else {
     for (const std::span<std::uint8_t> part : parts) {
       if (auto read = read_bytes(part, hash); !read) return read;
-      std::uint8_t padding[kRecordBytes];
-      const Bytes past = input_.position() & (kRecordBytes - 1);
-      const auto rest = static_cast<std::size_t>(past == 0 ? 0 : kRecordBytes - past);
-      if (auto read = read_bytes({padding, rest}, hash); !read) return read;
+      if (auto read = read_padding(hash); !read) return read;
     }
   }
   return read_trailer(start, hash != nullptr ? hash->value() : 0);
@@ -178,7 +172,8 @@ Status BatchReader::read_trailer(Bytes payload_start, std::uint64_t hash) {
     return fail(corrupt(payload_start, strf("the payload of batch %llu does not match its checksum",
                                             static_cast<unsigned long long>(batches_seen_))));
   }
-  queue_->batch_taken(*input_.file(), begun_->size);
+  input_.let_go();
+  queue_->batch_taken(begun_->size);
   ++batches_seen_;
   begun_.reset();
   return {};

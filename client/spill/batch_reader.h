@@ -34,6 +34,7 @@ class BatchReader {
   Status read_file_header();
   Status read_payload(const Parts& parts);
   Status read_bytes(std::span<std::uint8_t> out, class RunningHash* hash);
+  Status read_padding(class RunningHash* hash);
   Status read_compressed(const Parts& parts, class RunningHash* hash);
   Status read_trailer(Bytes payload_start, std::uint64_t hash);
   Error final_error(Error error);

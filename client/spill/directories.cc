@@ -51,7 +51,7 @@ Result<std::string> open_directory(const std::string& path) {
   struct stat status {};
   if (::stat(absolute, &status) != 0) return fail(errno_error(what, errno));
   if (!S_ISDIR(status.st_mode)) return fail(ErrorCode::kInvalid, what + " is not a directory");
-  if (::access(absolute, W_OK | X_OK) != 0) {
+  if (::faccessat(AT_FDCWD, absolute, W_OK | X_OK, AT_EACCESS) != 0) {
     return fail(errno_error(what + " cannot be written to", errno));
   }
   sweep(absolute);

@@ -89,28 +89,30 @@ Status FileQueue::wait_if_ended() {
   return {};
 }
 
-void FileQueue::write_done(SpillFile& file, Bytes offset, Bytes length, Bytes moved) noexcept {
+void FileQueue::write_done(std::shared_ptr<SpillFile> file, Bytes offset, Bytes length,
+                           Bytes moved) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    --file.writes_pending;
+    --file->writes_pending;
     --writes_pending_;
     if (moved == length) {
-      file.written_ahead.emplace(offset, offset + length);
-      auto first = file.written_ahead.begin();
-      while (first != file.written_ahead.end() && first->first == file.written_end) {
-        file.written_end = first->second;
-        first = file.written_ahead.erase(first);
+      file->written_ahead.emplace(offset, offset + length);
+      auto first = file->written_ahead.begin();
+      while (first != file->written_ahead.end() && first->first == file->written_end) {
+        file->written_end = first->second;
+        first = file->written_ahead.erase(first);
       }
     } else {
-      file.write_failed = true;
+      file->write_failed = true;
       const std::string what =
-          strf("write %lld bytes to %s", static_cast<long long>(length), file.at(offset).c_str());
+          strf("write %lld bytes to %s", static_cast<long long>(length), file->at(offset).c_str());
       if (!error_) {
         error_ = moved < 0 ? errno_error(what, static_cast<int>(-moved))
                            : Error(ErrorCode::kIo, what + ": the file takes no more");
       }
     }
-    if (file.finished && file.writes_pending == 0) trim(file);
+    if (file->finished && file->writes_pending == 0) trim(*file);
+    if (!reader_ended_) file.reset();  // the queue holds it; else it is closed after the lock
   }
   changed_.notify_all();
 }
@@ -136,10 +138,10 @@ Result<FileQueue::Readable> FileQueue::wait_readable(const SpillFile& file, Byte
   return Readable{file.written_end, final()};
 }
 
-void FileQueue::batch_taken(SpillFile& file, Bytes size) {
+void FileQueue::batch_taken(Bytes size) {
   Dropped dropped;  // outlives the lock
   const std::lock_guard lock(mutex_);
-  ++file.batches_read;
+  ++files_.front()->batches_read;
   ++stats_.batches_read;
   stats_.bytes_read += size;
   drop_drained(dropped);

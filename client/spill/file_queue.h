@@ -40,8 +40,9 @@ class FileQueue {
 
   // The I/O thread's side.
 
-  /// `moved` as of IoRequest::complete.
-  void write_done(SpillFile& file, Bytes offset, Bytes length, Bytes moved) noexcept;
+  /// `moved` as of IoRequest::complete. Lets go of the file before anyone learns of it.
+  void write_done(std::shared_ptr<SpillFile> file, Bytes offset, Bytes length,
+                  Bytes moved) noexcept;
 
   // The reader's side.
 
@@ -60,7 +61,8 @@ class FileQueue {
   /// Waits until the file can be read beyond `offset`, or is final. Errors: what poisoned the
   /// channel.
   Result<Readable> wait_readable(const SpillFile& file, Bytes offset);
-  void batch_taken(SpillFile& file, Bytes size);
+  /// The batch of the last turn, which held so many bytes, has been read. Its file may be gone.
+  void batch_taken(Bytes size);
   /// Frees the files; from now on writers are refused.
   void end_reader();
 

@@ -48,6 +48,7 @@ class ReadAhead::SlotRead final : public IoRequest {
         file_(std::move(file)) {}
 
   void complete(Bytes moved) noexcept override {
+    file_.reset();  // before the reader, who may be the next to last to let go of it, goes on
     {
       const std::lock_guard lock(slots_->mutex);
       slots_->slots[index_].moved = moved;
@@ -72,12 +73,15 @@ ReadAhead::ReadAhead(std::shared_ptr<Workspace> workspace, std::shared_ptr<FileQ
 
 ReadAhead::~ReadAhead() = default;
 
-void ReadAhead::open(std::shared_ptr<SpillFile> file) {
-  // The old file was read to its end: nothing is on order.
+bool ReadAhead::use(std::shared_ptr<SpillFile> file) {
   file_ = std::move(file);
+  if (file_number_ == file_->number) return false;
+  // The file before was read to its end: nothing is on order.
+  file_number_ = file_->number;
   position_ = ordered_end_ = 0;
   in_use_ = 0;
   readable_ = {};
+  return true;
 }
 
 Status ReadAhead::prepare() {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "client/spill/file_queue.h"
@@ -19,9 +20,12 @@ class ReadAhead {
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
 
-  /// Goes to the start of a file.
-  void open(std::shared_ptr<SpillFile> file);
-  const std::shared_ptr<SpillFile>& file() const noexcept { return file_; }
+  /// Holds the file to read from: another one than before from its start, true; the same one from
+  /// where it was, false.
+  bool use(std::shared_ptr<SpillFile> file);
+  /// Lets go of the file until the next use(): so that one that is read out is gone at once.
+  void let_go() noexcept { file_.reset(); }
+  const SpillFile& file() const noexcept { return *file_; }
   /// Makes sure that there is memory to read into. Errors: the allocator's; nothing has changed.
   Status prepare();
   /// The next bytes, all of `out`. After prepare(). Errors: kCorrupt (the file is too short), kIo,
@@ -49,6 +53,7 @@ class ReadAhead {
 
   std::shared_ptr<Slots> slots_;  // shared with the reads on order
   std::shared_ptr<SpillFile> file_;
+  std::optional<std::uint64_t> file_number_;  // of the last one used
   Bytes position_ = 0;
   Bytes ordered_end_ = 0;   // read, or on order, up to here
   std::size_t oldest_ = 0;  // slot with the byte at position_

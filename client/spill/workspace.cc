@@ -55,21 +55,17 @@ Block Workspace::take_block() {
   return Block(shared_from_this(), data);
 }
 
-Block Workspace::take_codec_block() {
-  {
-    std::unique_lock lock(mutex_);
-    block_free_.wait(lock, [&] { return codec_blocks_left_ > 0; });
-    --codec_blocks_left_;
-  }
-  return take_block();
+void Workspace::begin_codec() {
+  std::unique_lock lock(mutex_);
+  block_free_.wait(lock, [&] { return codec_blocks_left_ > 0; });
+  --codec_blocks_left_;
 }
 
-void Workspace::end_codec_block(Block block) {
+void Workspace::end_codec() noexcept {
   {
     const std::lock_guard lock(mutex_);
     ++codec_blocks_left_;
   }
-  block = Block();
   block_free_.notify_all();
 }
 
@@ -79,6 +75,16 @@ void Workspace::give_back(std::uint8_t* block) noexcept {
     free_.push_back(block);
   }
   block_free_.notify_all();
+}
+
+CodecBlock::CodecBlock(std::shared_ptr<Workspace> workspace) : workspace_(std::move(workspace)) {
+  workspace_->begin_codec();
+  block_ = workspace_->take_block();
+}
+
+CodecBlock::~CodecBlock() {
+  block_ = Block();
+  workspace_->end_codec();
 }
 
 }  // namespace spill

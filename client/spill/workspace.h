@@ -59,13 +59,12 @@ class Workspace final : public SpillWorkspace, public std::enable_shared_from_th
 
   /// A block to fill and write. Waits until one is free.
   Block take_block();
-  /// A block to compress or decompress in, for the length of one batch. Waits until one is free. Do
-  /// not hold another block meanwhile; blocks to write may be taken while holding it.
-  Block take_codec_block();
-  void end_codec_block(Block block);
 
  private:
   friend class Block;
+  friend class CodecBlock;
+  void begin_codec();
+  void end_codec() noexcept;
   void give_back(std::uint8_t* block) noexcept;
 
   MutableBuffer memory_;
@@ -78,6 +77,25 @@ class Workspace final : public SpillWorkspace, public std::enable_shared_from_th
   std::size_t codec_blocks_left_;
 
   mutable IoEngine engine_;  // last: its thread ends before the blocks go
+};
+
+/// A block to compress or decompress in, for the length of one batch. Making one waits until one is
+/// free: hold no other block then. Blocks to write may be taken while it lives: there are never so
+/// many of these that none would be left.
+class CodecBlock {
+ public:
+  explicit CodecBlock(std::shared_ptr<Workspace> workspace);
+  ~CodecBlock();
+  CodecBlock(const CodecBlock&) = delete;
+  CodecBlock& operator=(const CodecBlock&) = delete;
+
+  std::span<std::uint8_t> memory() const noexcept {
+    return {block_.data(), static_cast<std::size_t>(workspace_->block_size())};
+  }
+
+ private:
+  const std::shared_ptr<Workspace> workspace_;
+  Block block_;
 };
 
 }  // namespace membroker::spill

@@ -281,7 +281,8 @@ void LinkLoop::log(LinkLog level, const std::string& line) {
 void LinkLoop::wake() {
   if (armed_ || closed_) return;
   armed_ = true;
-  alarm_.Set(&queue_, gpr_now(GPR_CLOCK_MONOTONIC), reinterpret_cast<void*>(kWakeTag));
+  // In the past: "now" is rounded up to the next millisecond, a wait of 1 ms for every wake-up.
+  alarm_.Set(&queue_, gpr_inf_past(GPR_CLOCK_MONOTONIC), reinterpret_cast<void*>(kWakeTag));
 }
 
 void LinkLoop::acquire(std::size_t lease, const lease::LeaseRequest& request) {

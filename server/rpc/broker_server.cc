@@ -111,7 +111,8 @@ BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledge
     : shutdown_grace_(config.times.shutdown_grace),
       frame_bytes_max_(config.limits.frame_bytes_max),
       ledger_(std::move(ledger)),
-      inbox_([this] { alarm_.Set(queue_.get(), gpr_now(GPR_CLOCK_MONOTONIC), &wake_tag_); }) {
+      // In the past: "now" is rounded up to the next millisecond, a wait of 1 ms for every wake-up.
+      inbox_([this] { alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &wake_tag_); }) {
   grpc::ResourceQuota quota("broker");
   quota.Resize(kGrpcMemoryMax);
   grpc::ServerBuilder builder;

@@ -43,6 +43,15 @@ Table::Layout Table::layout(std::size_t width) const {
   Layout layout;
   layout.widths = natural_widths();
   for (std::size_t i = 0; i < columns_.size(); ++i) layout.shown.push_back(i);
+  const auto drop = [&](std::size_t i) {
+    layout.shown.erase(layout.shown.begin() + static_cast<std::ptrdiff_t>(i));
+    layout.widths.erase(layout.widths.begin() + static_cast<std::ptrdiff_t>(i));
+  };
+  for (std::size_t i = columns_.size(); i-- > 0;) {
+    const bool empty =
+        std::all_of(rows_.begin(), rows_.end(), [&](const auto& row) { return row[i].width == 0; });
+    if (columns_[i].optional && empty && !rows_.empty()) drop(i);
+  }
   if (width == 0) return layout;
   const auto shrink_widest = [&] {
     std::size_t best = layout.shown.size();
@@ -58,8 +67,7 @@ Table::Layout Table::layout(std::size_t width) const {
   const auto drop_optional = [&] {
     for (std::size_t i = layout.shown.size(); i-- > 0;) {
       if (!columns_[layout.shown[i]].optional) continue;
-      layout.shown.erase(layout.shown.begin() + static_cast<std::ptrdiff_t>(i));
-      layout.widths.erase(layout.widths.begin() + static_cast<std::ptrdiff_t>(i));
+      drop(i);
       return true;
     }
     return false;

@@ -15,7 +15,7 @@ struct Column {
   std::string title;
   bool right = false;     // numbers
   std::size_t least = 0;  // may be cut down to this many columns; 0: never
-  bool optional = false;  // may be left out where the width does not suffice
+  bool optional = false;  // may be left out: where the width does not suffice, or all is empty
 };
 
 struct Cell {

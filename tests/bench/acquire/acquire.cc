@@ -50,6 +50,25 @@ struct Servers {
   }
 };
 
+// A connected client, stopped at the end.
+class Holder {
+ public:
+  static Result<Holder> connect(const Servers& servers, const char* name) {
+    auto lease = LeaseHolder::connect(servers.daemon_socket(), kTenant, name);
+    if (!lease) return fail(lease.error());
+    return Holder(std::move(*lease));
+  }
+  Holder(Holder&&) = default;
+  ~Holder() {
+    if (lease_) lease_->stop();
+  }
+  LeaseHolder& lease() { return *lease_; }
+
+ private:
+  explicit Holder(std::shared_ptr<LeaseHolder> lease) : lease_(std::move(lease)) {}
+  std::shared_ptr<LeaseHolder> lease_;  // shared with its link
+};
+
 // Times `action`; nothing if it failed.
 template <class Action>
 bool sample(std::vector<double>& samples, Action action) {
@@ -71,8 +90,8 @@ void print_percentiles(const char* id, const std::string& suffix, const std::vec
 Status acquire_hot(bool quick) {
   Servers servers;
   if (Status started = servers.start(kCapacity); !started) return started;
-  LeaseHolder holder(servers.daemon_socket(), kTenant, "bench");
-  if (Status connected = holder.connect(); !connected) return connected;
+  Result<Holder> holder = Holder::connect(servers, "bench");
+  if (!holder) return fail(holder.error());
   HandOffEcho hand_off(servers.echo_socket());
   PollingEcho polling(servers.echo_socket());
   const std::size_t wanted = quick ? 2'000 : 20'000;
@@ -81,7 +100,7 @@ Status acquire_hot(bool quick) {
   std::vector<double> polled;
   Status result;
   const auto acquire = [&] {
-    result = holder.acquire(kAsked);
+    result = holder->lease().acquire(kAsked);
     return result.has_value();
   };
   // The first blocks warm caches and connections up.
@@ -113,8 +132,8 @@ Status acquire_hot(bool quick) {
 Status acquire_idle(bool quick) {
   Servers servers;
   if (Status started = servers.start(kCapacity); !started) return started;
-  LeaseHolder holder(servers.daemon_socket(), kTenant, "bench");
-  if (Status connected = holder.connect(); !connected) return connected;
+  Result<Holder> holder = Holder::connect(servers, "bench");
+  if (!holder) return fail(holder.error());
   HandOffEcho echo(servers.echo_socket());
   const std::size_t wanted = quick ? 10 : 120;
   std::vector<double> ours;
@@ -122,7 +141,7 @@ Status acquire_idle(bool quick) {
   Status result;
   const auto measure_ours = [&] {
     return sample(ours, [&] {
-      result = holder.acquire(kAsked);
+      result = holder->lease().acquire(kAsked);
       return result.has_value();
     });
   };
@@ -142,10 +161,12 @@ Status acquire_idle(bool quick) {
 Status revoke_slack(bool quick) {
   Servers servers;
   if (Status started = servers.start(kGiB); !started) return started;
-  LeaseHolder idle(servers.daemon_socket(), kTenant, "idle");
-  LeaseHolder asking(servers.daemon_socket(), kTenant, "asking");
-  if (Status connected = idle.connect(); !connected) return connected;
-  if (Status connected = asking.connect(); !connected) return connected;
+  Result<Holder> idle_holder = Holder::connect(servers, "idle");
+  if (!idle_holder) return fail(idle_holder.error());
+  Result<Holder> asking_holder = Holder::connect(servers, "asking");
+  if (!asking_holder) return fail(asking_holder.error());
+  LeaseHolder& idle = idle_holder->lease();
+  LeaseHolder& asking = asking_holder->lease();
   HandOffEcho echo(servers.echo_socket());
   const std::size_t wanted = quick ? 200 : 2'000;
   std::vector<double> ours;

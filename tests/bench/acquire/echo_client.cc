@@ -82,7 +82,8 @@ HandOffEcho::~HandOffEcho() {
 void HandOffEcho::wake() {
   if (armed_) return;
   armed_ = true;
-  alarm_.Set(&queue_, gpr_now(GPR_CLOCK_MONOTONIC), pointer(kWake));
+  // Now would be rounded up to the next millisecond.
+  alarm_.Set(&queue_, gpr_inf_past(GPR_CLOCK_MONOTONIC), pointer(kWake));
 }
 
 void HandOffEcho::run() {

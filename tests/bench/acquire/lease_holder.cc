@@ -25,15 +25,16 @@ transport::LinkOptions link_options(const std::string& socket, const std::string
 
 }  // namespace
 
-LeaseHolder::LeaseHolder(const std::string& socket, const std::string& tenant,
-                         const std::string& name)
-    : link_(link_options(socket, tenant, name)) {
-  link_.bind(0, *this);
+Result<std::shared_ptr<LeaseHolder>> LeaseHolder::connect(const std::string& socket,
+                                                          const std::string& tenant,
+                                                          const std::string& name) {
+  auto holder = std::make_shared<LeaseHolder>();
+  holder->link_ = transport::DaemonLink::make(link_options(socket, tenant, name));
+  holder->link_->bind(0, holder);
+  holder->source_ = holder->link_->source(0);
+  if (Status up = holder->link_->wait_connected(kConnectMost); !up) return fail(up.error());
+  return holder;
 }
-
-LeaseHolder::~LeaseHolder() { link_.stop(); }
-
-Status LeaseHolder::connect() { return link_.wait_connected(kConnectMost); }
 
 Status LeaseHolder::acquire(Bytes bytes) {
   lease::LeaseRequest request;
@@ -42,7 +43,7 @@ Status LeaseHolder::acquire(Bytes bytes) {
   lock.unlock();
   request.want = request.min = bytes;
   request.wait = kWaitMost;
-  link_.source(0).acquire(request);
+  source_->acquire(request);
   lock.lock();
   if (!changed_.wait_for(lock, kAnswerMost, [&] { return last_answer_ == request.id; })) {
     return fail(ErrorCode::kTimeout, "an acquire was not answered");
@@ -56,7 +57,7 @@ Status LeaseHolder::give_all() {
     const std::lock_guard lock(mutex_);
     totals_.returned = std::max(totals_.returned, totals_.granted - floor_);
   }
-  link_.source(0).changed(true);
+  source_->changed(true);
   // Messages of a session keep their order.
   return acquire(1);
 }
@@ -115,8 +116,8 @@ void LeaseHolder::on_revoke(const lease::Revocation& revocation) {
     const Bytes most = totals_.granted + totals_.overdrawn - floor_;
     totals_.returned = std::max(totals_.returned, std::min(revocation.target, most));
   }
-  link_.source(0).changed(true);
-  link_.source(0).progress(revocation.id, revocation.target, lease::RevokeState::kDone, "");
+  source_->changed(true);
+  source_->progress(revocation.id, revocation.target, lease::RevokeState::kDone, "");
 }
 
 void LeaseHolder::on_pulse(bool, Bytes) {}

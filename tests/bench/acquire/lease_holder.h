@@ -15,10 +15,12 @@ namespace membroker::bench {
 
 class LeaseHolder final : public lease::LeaseListener {
  public:
-  LeaseHolder(const std::string& socket, const std::string& tenant, const std::string& name);
-  ~LeaseHolder() override;
+  /// Connected; stop() ends it.
+  static Result<std::shared_ptr<LeaseHolder>> connect(const std::string& socket,
+                                                      const std::string& tenant,
+                                                      const std::string& name);
+  void stop() { link_->stop(); }
 
-  Status connect();
   /// Waits until granted. The caller's wait is the daemon's, and a bound of our own above it.
   Status acquire(Bytes bytes);
   /// Gives everything but the floor back, and waits until the daemon has taken it: a later request
@@ -43,7 +45,8 @@ class LeaseHolder final : public lease::LeaseListener {
   RequestId last_request_;
   RequestId last_answer_;
   std::string denied_;  // why the last answer was no grant
-  transport::DaemonLink link_;
+  std::shared_ptr<transport::DaemonLink> link_;
+  std::shared_ptr<lease::LeaseSource> source_;
 };
 
 }  // namespace membroker::bench

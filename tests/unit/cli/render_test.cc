@@ -95,6 +95,13 @@ TEST(Table, ShrinksThenDropsThenCuts) {
   EXPECT_EQ(lines(table.render(10, false))[1], "lon~  123~");
 }
 
+TEST(Table, LeavesOutAnOptionalColumnThatIsEmpty) {
+  Table table({{"NAME"}, {"NOTE", false, 0, true}});
+  EXPECT_EQ(table.render(0, false), "NAME  NOTE\n");
+  table.add({{"a"}, {""}});
+  EXPECT_EQ(table.render(0, false), "NAME\na\n");
+}
+
 TEST(Table, NamesCannotDraw) {
   Table table({{"NAME"}});
   table.add({{"a\x1b[31mb\n"}});

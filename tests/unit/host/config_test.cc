@@ -61,8 +61,7 @@ TEST(Config, NeedsNoMoreThanACapacity) {
   EXPECT_THAT(config.admin_uids, ElementsAre(0));
 }
 
-TEST(Config, ReadsEveryKey) {
-  const AppConfig config = good(R"(
+const char* const kEveryKey = R"(
 runtime_directory = "/tmp/run/"
 state_directory = "/tmp/state"
 log = { level = "debug", format = "json" }
@@ -102,7 +101,10 @@ on_overdue = "fence"
 guarantee = "1GiB"
 [[tenant]]
 path = "acme"
-)");
+)";
+
+TEST(Config, ReadsEveryKey) {
+  const AppConfig config = good(kEveryKey);
   EXPECT_EQ(config.runtime_directory, "/tmp/run");
   EXPECT_EQ(config.ledger_file(), "/tmp/run/ledger");
   EXPECT_EQ(config.state_directory, "/tmp/state");

@@ -9,8 +9,8 @@
 
 namespace membroker::lease {
 
-/// How often this process has been forked off since arm_fork_guard(): a child's value is larger
-/// than its parent's. Thread-safe, one load.
+/// 0 in the process that called arm_fork_guard(); larger in every child forked after that, and in
+/// their children. Thread-safe, one load.
 std::uint64_t fork_generation() noexcept;
 
 /// Installs the fork handler, once in the life of the process. The library must stay loaded then.

@@ -52,41 +52,38 @@ Error forked_error() {
 }
 Error closed_error() { return Error(ErrorCode::kClosed, "the client was closed"); }
 
-/// Loops that run, for the handler of the process's exit. Never freed: it is used during the exit,
-/// and a forked child must not touch its parent's.
+/// Loops that run, for the handler of the process's exit, which needs it when other statics may be
+/// gone: never freed.
 struct Registry {
-  std::uint64_t generation = lease::fork_generation();
   std::mutex mutex;
   std::vector<std::weak_ptr<LinkLoop>> loops;
   std::vector<std::shared_ptr<LinkLoop>> stopped;
 };
-std::atomic<Registry*> registry{nullptr};
+Registry& registry() {
+  static Registry* const instance = new Registry;
+  return *instance;
+}
 
 /// gRPC's statics are about to go: no thread of ours may be inside gRPC then. Runs before them,
 /// because it was registered after gRPC was loaded. Waits a bounded time.
 void stop_all_loops() {
-  Registry* const all = registry.load();
-  if (all == nullptr || all->generation != lease::fork_generation()) return;
-  const std::lock_guard lock(all->mutex);
-  for (const auto& weak : all->loops) {
-    if (auto loop = weak.lock()) all->stopped.push_back(std::move(loop));
+  if (DaemonLink::forked()) return;
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  for (const auto& weak : all.loops) {
+    if (auto loop = weak.lock()) all.stopped.push_back(std::move(loop));
   }
-  for (const auto& loop : all->stopped) loop->stop();
-  for (const auto& loop : all->stopped) loop->wait_stopped(kExitWait);
+  for (const auto& loop : all.stopped) loop->stop();
+  for (const auto& loop : all.stopped) loop->wait_stopped(kExitWait);
 }
 
 void stop_at_exit(const std::shared_ptr<LinkLoop>& loop) {
-  Registry* all = registry.load();
-  while (all == nullptr || all->generation != lease::fork_generation()) {
-    auto fresh = std::make_unique<Registry>();
-    if (registry.compare_exchange_strong(all, fresh.get())) {
-      all = fresh.release();
-      std::atexit(&stop_all_loops);
-    }
-  }
-  const std::lock_guard lock(all->mutex);
-  std::erase_if(all->loops, [](const auto& weak) { return weak.expired(); });
-  all->loops.push_back(loop);
+  static const int registered = std::atexit(&stop_all_loops);
+  static_cast<void>(registered);
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  std::erase_if(all.loops, [](const auto& weak) { return weak.expired(); });
+  all.loops.push_back(loop);
 }
 
 }  // namespace
@@ -155,20 +152,16 @@ std::shared_ptr<lease::LeaseSource> DaemonLink::source(std::size_t lease) {
   return {shared_from_this(), sources_[lease].get()};
 }
 
-bool DaemonLink::forked() const {
-  return running_.load(std::memory_order_acquire) != nullptr &&
-         generation_.load(std::memory_order_relaxed) != lease::fork_generation();
-}
+bool DaemonLink::forked() { return lease::fork_generation() != 0; }
 
 DaemonLink::Running* DaemonLink::started() { return forked() ? nullptr : running_.load(); }
 
 DaemonLink::Running* DaemonLink::running() {
-  if (running_.load(std::memory_order_acquire) != nullptr) return started();
+  if (running_.load(std::memory_order_acquire) != nullptr || forked()) return started();
   const std::lock_guard lock(mutex_);
   if (stopped_) return nullptr;
   if (owned_) return owned_.get();
   lease::arm_fork_guard();
-  generation_.store(lease::fork_generation(), std::memory_order_relaxed);
   options_.identity.token = make_token();
   owned_ = std::make_unique<Running>();
   owned_->loop = std::make_shared<LinkLoop>(options_, std::exchange(listeners_, {}));

@@ -53,8 +53,9 @@ struct LinkStatus {
 /// a session whose client is gone lives on, charged, until its last bytes are returned. What is
 /// left of threads at the process's exit is stopped there.
 ///
-/// Thread-safe but for bind() and stop(), which no listener may call. In a child forked after the
-/// start nothing here does anything, and what gRPC owns is leaked.
+/// Thread-safe but for bind() and stop(), which no listener may call. In a child forked after any
+/// link of the process was started nothing here does anything, and what gRPC owns is leaked: also a
+/// link made there would hang in gRPC.
 class DaemonLink : public std::enable_shared_from_this<DaemonLink> {
  public:
   static std::shared_ptr<DaemonLink> make(LinkOptions options);
@@ -80,7 +81,7 @@ class DaemonLink : public std::enable_shared_from_this<DaemonLink> {
   void stop();
 
   LinkStatus status() const;
-  bool forked() const;
+  static bool forked();
 
  private:
   struct Running;
@@ -95,7 +96,6 @@ class DaemonLink : public std::enable_shared_from_this<DaemonLink> {
   std::vector<std::unique_ptr<Source>> sources_;
   mutable std::mutex mutex_;  // guards starting and stopping
   bool stopped_ = false;
-  std::atomic<std::uint64_t> generation_{0};  // of the process that started it
   std::atomic<Running*> running_{nullptr};
   std::unique_ptr<Running> owned_;
 };

@@ -22,9 +22,10 @@
 ///     auto report = client->close();       // who still holds what
 ///
 /// Nothing is connected until the first bytes are asked for, so a process may open a client and
-/// fork its workers afterwards. Once connected, a fork()ed child is cut off until it calls exec():
-/// its calls fail with kForked and never block. The library installs no signal handlers, prints
-/// nothing and reads no environment variables but MEMBROKER_TENANT and MEMBROKER_SOCKET.
+/// fork its workers afterwards. Once any client is connected, a fork()ed child is cut off until it
+/// calls exec(): its calls fail with kForked and never block. The library installs no signal
+/// handlers, prints nothing and reads no environment variables but MEMBROKER_TENANT and
+/// MEMBROKER_SOCKET.
 
 namespace membroker {
 
@@ -55,8 +56,8 @@ struct ClientOptions {
   std::int32_t priority = 0;
   /// At least one and at most 8, with distinct names.
   std::vector<ResourceOptions> resources = {ResourceOptions{}};
-  /// Where the library says what happens to it ("attached session=7 epoch=3"). Called from library
-  /// threads, one at a time; must not block and must not call the library. Empty: nowhere.
+  /// Where the library says what happens to it ("attached session=7 epoch=3"). Called from a
+  /// library thread; must not block and must not call the library. Empty: nowhere.
   std::function<void(LogLevel, std::string_view)> log = {};
 };
 
@@ -130,7 +131,7 @@ class Client {
  public:
   static constexpr std::chrono::milliseconds kCloseWait{500};
 
-  /// Checks the options and connects nothing. Errors: kInvalid (which option, and why).
+  /// Checks the options and connects nothing. Errors: kInvalid (which option, and why), kForked.
   static Result<Client> open(ClientOptions options);
 
   /// A client without a daemon: one resource, "ram", of a fixed capacity.
@@ -162,8 +163,8 @@ class Client {
 
  private:
   struct Impl;
-  explicit Client(std::shared_ptr<Impl> impl);
-  std::shared_ptr<Impl> impl_;  // shared with the pools handed out, which keep the session alive
+  explicit Client(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace membroker

@@ -357,16 +357,6 @@ TEST_F(DaemonLinkTest, AForkedChildIsCutOffAndTheParentGoesOn) {
   EXPECT_TRUE(eventually([&] { return granted(2); }));
 }
 
-TEST_F(DaemonLinkTest, ForkBeforeTheFirstUseIsFree) {
-  start_daemon();
-  daemon_.reset();  // gRPC has run in this process; the child makes no call of the daemon's
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(link_->forked() ? 1 : 0);
-  int code = -1;
-  ASSERT_EQ(::waitpid(child, &code, 0), child);
-  EXPECT_EQ(code, 0);
-}
-
 TEST_F(DaemonLinkTest, ManyThreadsAskAtOnce) {
   start_daemon();
   std::vector<std::thread> threads;

@@ -1,0 +1,355 @@
+#include "membroker/client.h"
+
+#include <errno.h>  // program_invocation_short_name
+#include <sys/un.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "client/lease/fixed_source.h"
+#include "client/lease/session_protocol.h"
+#include "client/memory/lease_pool.h"
+#include "client/transport/daemon_link.h"
+#include "membroker/allocator.h"
+#include "shared/format.h"
+
+namespace membroker {
+namespace {
+
+constexpr std::size_t kTextBytesMax = 128;  // names and labels, as the daemon has it
+constexpr std::size_t kTenantBytesMax = 255;
+constexpr std::size_t kLabelsMax = 16;
+constexpr const char* kDefaultSocket = "/run/membroker/broker.sock";
+
+std::string from_environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+void set_defaults(ClientOptions& options) {
+  if (options.tenant.empty()) options.tenant = from_environment("MEMBROKER_TENANT");
+  if (options.socket.empty()) options.socket = from_environment("MEMBROKER_SOCKET");
+  if (options.socket.empty()) options.socket = kDefaultSocket;
+  if (options.client_name.empty()) {
+    options.client_name = std::string(program_invocation_short_name).substr(0, kTextBytesMax);
+  }
+}
+
+Status check_text(const char* option, const std::string& text, std::size_t most) {
+  if (text.size() <= most) return {};
+  return fail(ErrorCode::kInvalid, strf("ClientOptions::%s has %zu bytes; at most %zu are allowed",
+                                        option, text.size(), most));
+}
+
+Status check_resources(const std::vector<ResourceOptions>& resources) {
+  if (resources.empty() || resources.size() > lease::kLeasesPerSessionMax) {
+    return fail(ErrorCode::kInvalid,
+                strf("ClientOptions::resources names %zu; 1 to %zu are allowed", resources.size(),
+                     lease::kLeasesPerSessionMax));
+  }
+  std::set<std::string> names;
+  for (const ResourceOptions& resource : resources) {
+    if (resource.name.empty() || resource.name.size() > kTextBytesMax) {
+      return fail(ErrorCode::kInvalid,
+                  strf("ClientOptions::resources: a name has 1 to %zu bytes", kTextBytesMax));
+    }
+    if (!names.insert(resource.name).second) {
+      return fail(ErrorCode::kInvalid,
+                  "ClientOptions::resources names \"" + resource.name + "\" twice");
+    }
+    if (resource.floor_bytes < 0) {
+      return fail(ErrorCode::kInvalid,
+                  "ClientOptions::resources: the floor of \"" + resource.name + "\" is negative");
+    }
+  }
+  return {};
+}
+
+Status check(const ClientOptions& options) {
+  if (options.tenant.empty()) {
+    return fail(ErrorCode::kInvalid,
+                "no tenant: set ClientOptions::tenant or MEMBROKER_TENANT to whom the memory is "
+                "lent (membrokerctl tenants lists them)");
+  }
+  if (auto ok = check_text("tenant", options.tenant, kTenantBytesMax); !ok) return ok;
+  if (auto ok = check_text("socket", options.socket, sizeof(sockaddr_un{}.sun_path) - 1); !ok) {
+    return ok;
+  }
+  if (auto ok = check_text("client_name", options.client_name, kTextBytesMax); !ok) return ok;
+  if (options.labels.size() > kLabelsMax) {
+    return fail(ErrorCode::kInvalid, strf("ClientOptions::labels has %zu pairs; at most %zu are "
+                                          "allowed",
+                                          options.labels.size(), kLabelsMax));
+  }
+  for (const auto& [key, value] : options.labels) {
+    if (auto ok = check_text("labels", key, kTextBytesMax); !ok) return ok;
+    if (auto ok = check_text("labels", value, kTextBytesMax); !ok) return ok;
+  }
+  return check_resources(options.resources);
+}
+
+/// The bytes of the client's allocator, for a pool's figures. The pool may outlive both.
+struct AllocatedGauge {
+  std::mutex mutex;
+  const BufferAllocator* allocator = nullptr;
+
+  std::int64_t bytes() {
+    const std::lock_guard lock(mutex);
+    return allocator != nullptr ? allocator->bytes_allocated() : 0;
+  }
+};
+
+ResourceStats stats_of(const std::string& resource, const LeaseStats& lease) {
+  ResourceStats stats;
+  stats.resource = resource;
+  stats.held_bytes = lease.figures.totals.held();
+  stats.reserved_bytes = lease.figures.reserved;
+  stats.slack_bytes = lease.figures.slack;
+  stats.reclaimable_bytes = lease.figures.reclaimable;
+  stats.allocated_bytes = lease.figures.allocated;
+  stats.spilled_bytes = lease.figures.spilled;
+  stats.floor_bytes = lease.figures.floor;
+  stats.debt_bytes = lease.debt;
+  stats.peak_held_bytes = lease.peak_held;
+  stats.peak_reserved_bytes = lease.peak_reserved;
+  stats.granted_total = lease.figures.totals.granted;
+  stats.overdrawn_total = lease.figures.totals.overdrawn;
+  stats.returned_total = lease.figures.totals.returned;
+  stats.requests_asked = lease.requests_asked;
+  stats.requests_granted = lease.requests_granted;
+  stats.requests_denied = lease.requests_denied;
+  stats.revocations_asked = lease.revocations_asked;
+  stats.revocations_answered = lease.revocations_answered;
+  stats.revocations_late = lease.revocations_late;
+  return stats;
+}
+
+ConnectionState state_of(transport::LinkState state) {
+  switch (state) {
+    case transport::LinkState::kIdle: return ConnectionState::kIdle;
+    case transport::LinkState::kConnecting: return ConnectionState::kConnecting;
+    case transport::LinkState::kAttached: return ConnectionState::kAttached;
+    case transport::LinkState::kAway: return ConnectionState::kAway;
+    case transport::LinkState::kRefused: return ConnectionState::kRefused;
+    case transport::LinkState::kEnded: return ConnectionState::kClosed;
+  }
+  return ConnectionState::kIdle;
+}
+
+Error forked_error() {
+  return Error(ErrorCode::kForked,
+               "this process is a fork of the one that opened the client; it is cut off from "
+               "membrokerd until it calls exec()");
+}
+
+}  // namespace
+
+std::string_view connection_state_name(ConnectionState state) noexcept {
+  switch (state) {
+    case ConnectionState::kIdle: return "idle";
+    case ConnectionState::kConnecting: return "connecting";
+    case ConnectionState::kAttached: return "attached";
+    case ConnectionState::kAway: return "away";
+    case ConnectionState::kRefused: return "refused";
+    case ConnectionState::kClosed: return "closed";
+    case ConnectionState::kForked: return "forked";
+    case ConnectionState::kEmbedded: return "embedded";
+  }
+  return "unknown";
+}
+
+/// Thread-safe: what other threads read is written before the client is handed out.
+struct Client::Impl {
+  struct Resource {
+    std::string name;
+    std::shared_ptr<LeasePool> pool;
+  };
+
+  std::vector<Resource> resources;
+  std::shared_ptr<transport::DaemonLink> link;  // null: embedded
+  std::shared_ptr<AllocatedGauge> gauge = std::make_shared<AllocatedGauge>();
+  std::atomic<bool> closed{false};
+  std::mutex mutex;
+  std::shared_ptr<BufferAllocator> allocator;  // under mutex; made at the first call
+
+  ~Impl() {
+    const std::lock_guard lock(gauge->mutex);
+    gauge->allocator = nullptr;
+  }
+
+  void add_pool(const ResourceOptions& options, std::int32_t priority) {
+    LeaseOptions lease;
+    lease.floor = options.floor_bytes;
+    lease.priority = priority;
+    if (resources.empty()) {
+      lease.allocated = [shared = gauge] { return shared->bytes(); };
+    }
+    resources.push_back({options.name, LeasePool::make(options.name, std::move(lease))});
+  }
+  bool forked() const { return link && transport::DaemonLink::forked(); }
+  std::vector<CloseHolder> holders() const;
+  CloseReport close();
+  void end();
+};
+
+std::vector<CloseHolder> Client::Impl::holders() const {
+  std::vector<CloseHolder> holders;
+  for (const Resource& resource : resources) {
+    for (const ConsumerMetrics& consumer : resource.pool->metrics().consumers) {
+      if (consumer.reserved_bytes == 0) continue;
+      holders.push_back({resource.name, consumer.name, consumer.reserved_bytes});
+    }
+  }
+  std::stable_sort(holders.begin(), holders.end(),
+                   [](const auto& a, const auto& b) { return a.held_bytes > b.held_bytes; });
+  return holders;
+}
+
+CloseReport Client::Impl::close() {
+  closed = true;
+  for (const Resource& resource : resources) resource.pool->close();
+  CloseReport report;
+  report.holders = holders();
+  if (link) {
+    report.ended = link->end_session(report.holders.empty() ? kCloseWait.count() : 0);
+  } else {
+    report.ended = report.holders.empty();
+  }
+  return report;
+}
+
+/// After close(): a session that has not ended goes on without the client until it has.
+void Client::Impl::end() {
+  if (!close().ended) {
+    if (link) link->abandon();
+    return;
+  }
+  if (link) link->stop();
+  for (const Resource& resource : resources) resource.pool->connect(nullptr);
+}
+
+Result<Client> Client::open(ClientOptions options) {
+  set_defaults(options);
+  if (auto ok = check(options); !ok) return fail(ok.error());
+  if (transport::DaemonLink::forked()) return fail(forked_error());
+
+  transport::LinkOptions link;
+  link.socket = options.socket;
+  link.identity.tenant = options.tenant;
+  link.identity.client_name = options.client_name;
+  link.identity.labels = options.labels;
+  link.identity.priority = options.priority;
+  if (options.log) {
+    link.log = [sink = options.log](transport::LinkLog level, const std::string& line) {
+      try {
+        sink(level == transport::LinkLog::kWarn ? LogLevel::kWarn : LogLevel::kInfo, line);
+      } catch (...) {  // the sink's trouble is the sink's: nobody above could handle it
+      }
+    };
+  }
+  auto impl = std::make_unique<Impl>();
+  for (const ResourceOptions& resource : options.resources) {
+    link.resources.push_back(resource.name);
+    impl->add_pool(resource, options.priority);
+  }
+  impl->link = transport::DaemonLink::make(std::move(link));
+  for (std::size_t i = 0; i < impl->resources.size(); ++i) {
+    const std::shared_ptr<LeasePool>& pool = impl->resources[i].pool;
+    impl->link->bind(i, {pool, &pool->listener()});
+    pool->connect(impl->link->source(i));
+  }
+  return Client(std::move(impl));
+}
+
+Result<Client> Client::embedded(std::int64_t capacity_bytes) {
+  if (capacity_bytes <= 0) {
+    return fail(ErrorCode::kInvalid,
+                strf("an embedded client's capacity must be positive, not %lld",
+                     static_cast<long long>(capacity_bytes)));
+  }
+  auto impl = std::make_unique<Impl>();
+  const ResourceOptions ram{.floor_bytes = 0};
+  impl->add_pool(ram, 0);
+  const std::shared_ptr<LeasePool>& pool = impl->resources.front().pool;
+  auto source = std::make_shared<lease::FixedSource>(capacity_bytes, pool->listener());
+  pool->connect(source);
+  source->attach(0);
+  return Client(std::move(impl));
+}
+
+Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Client::Client(Client&&) noexcept = default;
+
+Client& Client::operator=(Client&& other) noexcept {
+  Client old(std::move(*this));
+  impl_ = std::move(other.impl_);
+  return *this;
+}
+
+Client::~Client() {
+  if (!impl_) return;
+  if (impl_->forked()) {
+    static_cast<void>(impl_.release());  // the parent's; nothing of it may be touched here
+    return;
+  }
+  impl_->end();
+}
+
+Status Client::wait_connected(std::chrono::milliseconds timeout) {
+  if (!impl_->link) return {};
+  if (impl_->forked()) return fail(forked_error());
+  if (impl_->closed) return fail(ErrorCode::kClosed, "the client was closed");
+  return impl_->link->wait_connected(timeout.count());
+}
+
+std::shared_ptr<MemoryPool> Client::pool(std::string_view resource) {
+  for (const Impl::Resource& mine : impl_->resources) {
+    if (mine.name == resource) return mine.pool;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<BufferAllocator> Client::allocator() {
+  const std::lock_guard lock(impl_->mutex);
+  if (!impl_->allocator) {
+    impl_->allocator = make_allocator(impl_->resources.front().pool, "buffers");
+    const std::lock_guard gauge(impl_->gauge->mutex);
+    impl_->gauge->allocator = impl_->allocator.get();
+  }
+  return impl_->allocator;
+}
+
+ClientStats Client::stats() const {
+  ClientStats stats;
+  if (impl_->forked()) {
+    stats.state = ConnectionState::kForked;
+    return stats;
+  }
+  if (impl_->link) {
+    const transport::LinkStatus link = impl_->link->status();
+    const bool never_used = link.state == transport::LinkState::kIdle;
+    stats.state = impl_->closed && never_used ? ConnectionState::kClosed : state_of(link.state);
+    stats.session_id = link.session_id;
+    stats.epoch = link.epoch;
+    stats.attach = link.attach;
+    stats.reconnects = link.counters.resumed;
+    stats.last_error = link.last_error;
+  } else {
+    stats.state = impl_->closed ? ConnectionState::kClosed : ConnectionState::kEmbedded;
+  }
+  for (const Impl::Resource& resource : impl_->resources) {
+    stats.resources.push_back(stats_of(resource.name, resource.pool->stats()));
+  }
+  return stats;
+}
+
+Result<CloseReport> Client::close() {
+  if (impl_->forked()) return fail(forked_error());
+  return impl_->close();
+}
+
+}  // namespace membroker

@@ -54,7 +54,14 @@ Bytes LeaseCache::room(const ShardAccount& account) const {
 
 bool LeaseCache::someone_lacks() const {
   return std::any_of(waiters_.begin(), waiters_.end(),
-                     [](const LeaseWaiter* waiter) { return waiter->got < waiter->min; });
+                     [this](const LeaseWaiter* waiter) { return waiter->got < due(*waiter); });
+}
+
+// What it must get before it is answered: what it needs, and what its task is sure of.
+Bytes LeaseCache::due(const LeaseWaiter& waiter) const {
+  const Bytes sure =
+      options_.policy->guaranteed(*waiter.shard->account, book_.sums(), state_.cap());
+  return std::max(waiter.min, std::min(waiter.want, waiter.got + sure));
 }
 
 bool LeaseCache::take_locked(LeaseShard& shard, Bytes n, Turn& turn) {
@@ -72,7 +79,7 @@ bool LeaseCache::take_locked(LeaseShard& shard, Bytes n, Turn& turn) {
   }
   const Bytes spare = room(*shard.account) - n;
   if (spare < 0) return false;
-  const Bytes limit = book_.credit_limit(shard, state_.cap());
+  const Bytes limit = book_.credit_limit(state_.cap());
   const Bytes credit = std::min(limit / 2, spare / 4);
   MB_CHECK(state_.reserve(n + credit));
   book_.grow(shard, n, credit);
@@ -114,14 +121,9 @@ void LeaseCache::grow(LeaseShard& shard, Bytes n) {
 
 // Returns what is no longer charged; below 0, and nothing changed, if n is more than the size.
 Bytes LeaseCache::release(LeaseShard& shard, Bytes n) {
-  const Bytes keep = std::min(book_.credit_limit(shard, state_.cap()), shard.credit_limit()) / 2;
+  const Bytes keep = std::min(book_.credit_limit(state_.cap()), shard.credit_limit()) / 2;
   const Bytes released = book_.shrink(shard, n, keep);
-  if (released < 0) return released;
-  if (shard.account->workspace) {
-    state_.unreserve_kept(released);
-  } else {
-    state_.unreserve(released);
-  }
+  if (released > 0) state_.unreserve(released);
   return released;
 }
 
@@ -140,14 +142,6 @@ Bytes LeaseCache::give_all(LeaseShard& shard) {
 bool LeaseCache::move(LeaseShard& from, LeaseShard& to, Bytes n) {
   Turn turn(*this);
   return book_.move(from, to, n);
-}
-
-Bytes LeaseCache::take_floor(LeaseShard& shard, Bytes n) {
-  MB_CHECK(shard.account->workspace);
-  Turn turn(*this);
-  const Bytes taken = state_.reserve_kept(n);
-  book_.grow(shard, taken, 0);
-  return taken;
 }
 
 // ---- after every entry ----
@@ -178,7 +172,7 @@ bool LeaseCache::return_owed(Turn& turn) {
 bool LeaseCache::serve_waiters(Turn& turn) {
   bool served = false;
   for (LeaseWaiter* waiter : waiters_) {
-    const Bytes missing = waiter->min - waiter->got;
+    const Bytes missing = due(*waiter) - waiter->got;
     if (missing <= 0) continue;
     const Bytes given = std::min(missing, room(*waiter->shard->account));
     if (given == 0) continue;
@@ -223,7 +217,8 @@ void LeaseCache::end_spill() {
 Instant LeaseCache::tick() {
   Turn turn(*this);
   const Instant at = now();
-  if (!options_.borrows) return Instant::never();
+  if (!options_.borrows || !ticking_) return Instant::never();
+  if (at < tick_due_) return tick_due_;
   state_.unreserve(book_.collect_idle());
   const Bytes idle = state_.idle(at);
   if (idle > 0) {
@@ -233,7 +228,8 @@ Instant LeaseCache::tick() {
   }
   // Credit in use turns up here when it is idle, at the latest with the last shard's end.
   ticking_ = state_.free() > 0 || state_.reserved() > 0;
-  return ticking_ ? at + kIdleSoon : Instant::never();
+  tick_due_ = at + kIdleSoon;
+  return ticking_ ? tick_due_ : Instant::never();
 }
 
 // ---- figures ----

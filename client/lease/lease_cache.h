@@ -83,6 +83,7 @@ struct SpillNeed {
   Instant deadline;
   bool revocation = false;
   ShardAccount* asker = nullptr;  // of the waiter it is for
+  TaskAccount* task = nullptr;    // only its consumers may be asked; null: all
   bool only_asker = false;        // others' bytes would not help: its share is the limit
   std::uint64_t id = 0;           // of the revocation or the waiter
 };
@@ -127,8 +128,6 @@ class LeaseCache final : public LeaseListener {
   bool give(LeaseShard& shard, Bytes n);
   Bytes give_all(LeaseShard& shard);
   bool move(LeaseShard& from, LeaseShard& to, Bytes n);
-  /// At most n bytes of the unused floor; the shard's account is a workspace.
-  Bytes take_floor(LeaseShard& shard, Bytes n);
 
   // ---- waiting ----
 
@@ -150,6 +149,7 @@ class LeaseCache final : public LeaseListener {
   // ---- figures ----
 
   Bytes cap() const;
+  Bytes capacity() const { return options_.capacity; }
   Bytes used() const;
   Bytes debt() const;
   Bytes share(const ShardAccount& account) const;
@@ -183,6 +183,7 @@ class LeaseCache final : public LeaseListener {
   void hold(LeaseWaiter& waiter, Bytes n);
   void drop_hold(LeaseWaiter& waiter);
   bool someone_lacks() const;
+  Bytes due(const LeaseWaiter& waiter) const;
 
   void settle(Turn& turn);
   bool return_owed(Turn& turn);
@@ -220,7 +221,8 @@ class LeaseCache final : public LeaseListener {
   Instant prefetch_after_;
   bool short_ = false;  // a refusal or a sweep was needed lately: credit would strand bytes
   int spills_ = 0;
-  bool ticking_ = false;
+  bool ticking_ = false;  // the pool's thread calls tick() by time
+  Instant tick_due_;
   RevocationId counted_;  // the open revocation, until it ends
   Instant counted_deadline_;
   LeaseCounters counters_;

@@ -16,7 +16,7 @@ LeaseFigures LeaseCache::figures() {
     figures.floor = ever_attached_ ? state_.floor() : options_.floor;
     Bytes waiting = 0;  // reserved by nobody's shard yet
     for (const LeaseWaiter* waiter : waiters_) waiting += waiter->got;
-    figures.reserved = book_.used() + waiting + state_.kept();
+    figures.reserved = book_.used() + waiting;
     figures.slack = std::max<Bytes>(0, state_.cap() - figures.reserved);
   }
   // The hooks take locks of their own.
@@ -118,6 +118,7 @@ std::optional<SpillNeed> LeaseCache::spill_need() {
     need.bytes = bytes;
     need.deadline = waiter->deadline;
     need.asker = waiter->shard->account;
+    need.task = need.asker->task;
     const Bytes share = options_.policy->share(*need.asker, book_.sums(), state_.cap());
     need.only_asker = share - need.asker->charged < waiter->min - waiter->got;
     need.id = waiter->id;

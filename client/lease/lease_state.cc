@@ -36,21 +36,6 @@ void LeaseState::unreserve(Bytes n) {
   reserved_ -= n;
 }
 
-Bytes LeaseState::reserve_kept(Bytes n) {
-  const Bytes taken = std::clamp<Bytes>(n, 0, kept_);
-  kept_ -= taken;
-  reserved_ += taken;
-  floor_used_ += taken;
-  return taken;
-}
-
-void LeaseState::unreserve_kept(Bytes n) {
-  MB_CHECK(n >= 0 && n <= floor_used_ && n <= reserved_);
-  reserved_ -= n;
-  floor_used_ -= n;
-  kept_ += std::min(n, std::max<Bytes>(0, floor_ - floor_used_ - kept_));
-}
-
 Bytes LeaseState::revocation_left() const {
   if (!revocation_) return 0;
   return std::max<Bytes>(0, revocation_->asked.target - totals_.returned - returning_);
@@ -66,7 +51,7 @@ Bytes LeaseState::owed() const {
 }
 
 Bytes LeaseState::begin_return(Bytes n) {
-  const Bytes taken = std::max<Bytes>(0, std::min(n, free()));
+  const Bytes taken = std::max<Bytes>(0, std::min({n, free(), cap() - floor_}));
   returning_ += taken;
   note_free();
   return taken;
@@ -91,7 +76,7 @@ Bytes LeaseState::idle(Instant now) {
     low_late_ = free();
     late_since_ = now;
   }
-  idle = std::clamp<Bytes>(idle, 0, std::max<Bytes>(0, free()));
+  idle = std::clamp<Bytes>(idle, 0, std::max<Bytes>(0, std::min(free(), cap() - floor_)));
   if (idle > 0) growth_ = 1;
   return idle;
 }
@@ -177,8 +162,6 @@ void LeaseState::on_lease_set(const LeaseTotals& daemon, Bytes debt) {
 std::vector<RequestId> LeaseState::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) {
   on_lease_set(daemon, debt);
   floor_ = std::max<Bytes>(0, floor);
-  kept_ = std::clamp<Bytes>(floor_ - floor_used_, 0,
-                            std::max<Bytes>(0, cap() - reserved_ - earmarked_));
   std::vector<RequestId> to_send;
   for (auto& [id, request] : requests_) {
     if (request.answered) continue;
@@ -207,10 +190,9 @@ void LeaseState::on_pulse(bool tight, Bytes chunk) {
 }
 
 void LeaseState::check_invariants() const {
-  MB_CHECK(returning_ >= 0 && reserved_ >= 0 && earmarked_ >= 0 && kept_ >= 0 && debt_ >= 0);
+  MB_CHECK(returning_ >= 0 && reserved_ >= 0 && earmarked_ >= 0 && debt_ >= 0);
   MB_CHECK(free() >= 0);
   MB_CHECK(totals_.held() >= 0);
-  MB_CHECK(floor_used_ <= reserved_);
   Bytes earmarks = 0;
   for (const auto& [id, request] : requests_) earmarks += request.earmarked;
   MB_CHECK(earmarks == earmarked_);

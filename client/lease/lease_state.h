@@ -12,10 +12,10 @@
 /// asked back. Pure: instants are handed in, nothing is called back, one thread at a time. The
 /// daemon's protocol is in proto/membroker/v1/session.proto.
 ///
-///     cap = held - returning = reserved + earmarked + kept + free
+///     cap = held - returning = reserved + earmarked + free
 ///
-/// kept: the unused part of the floor. earmarked: granted to an open request whose owner has not
-/// fetched it. returning: no longer the client's to use, not yet said to be returned.
+/// earmarked: granted to an open request whose owner has not fetched it. returning: no longer the
+/// client's to use, not yet said to be returned. The floor is never given back.
 
 namespace membroker::lease {
 
@@ -53,15 +53,12 @@ class LeaseState {
   Bytes overdraw(Bytes n);
   /// n reserved bytes become free. Call give_back() after it.
   void unreserve(Bytes n);
-  /// Unused floor to reserved, at most n, and back.
-  Bytes reserve_kept(Bytes n);
-  void unreserve_kept(Bytes n);
 
   // ---- giving back: lower the cap, let the memory go, then say so ----
 
   /// What is to be returned as soon as it is free: debt, or the open revocation's rest.
   Bytes owed() const;
-  /// Takes at most n free bytes out of the cap; returns how many.
+  /// Takes at most n free bytes, but none of the floor's, out of the cap; returns how many.
   Bytes begin_return(Bytes n);
   void finish_return(Bytes n);
   Bytes give_back() {
@@ -103,10 +100,9 @@ class LeaseState {
 
   const LeaseTotals& totals() const { return totals_; }
   Bytes cap() const { return totals_.held() - returning_; }
-  Bytes free() const { return cap() - reserved_ - earmarked_ - kept_; }
+  Bytes free() const { return cap() - reserved_ - earmarked_; }
   Bytes reserved() const { return reserved_; }
   Bytes earmarked() const { return earmarked_; }
-  Bytes kept() const { return kept_; }
   Bytes floor() const { return floor_; }
   Bytes debt() const { return debt_; }
   bool tight() const { return tight_; }
@@ -125,8 +121,6 @@ class LeaseState {
   Bytes reserved_ = 0;
   Bytes earmarked_ = 0;
   Bytes floor_ = 0;
-  Bytes floor_used_ = 0;  // reserved from the floor
-  Bytes kept_ = 0;
   Bytes debt_ = 0;
 
   std::map<RequestId, OpenRequest> requests_;

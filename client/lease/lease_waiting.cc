@@ -74,7 +74,9 @@ void LeaseCache::note_denial(LeaseWaiter& waiter, const Error& error) {
 void LeaseCache::forget(LeaseWaiter& waiter) {
   if (waiter.request) state_.close_request(std::exchange(waiter.request, {}));
   drop_hold(waiter);
-  if (waiter.queued) std::erase(waiters_, &waiter);
+  if (!waiter.queued) return;
+  std::erase(waiters_, &waiter);
+  book_.count_waiting(*waiter.shard->account, -1);
   waiter.queued = false;
 }
 
@@ -184,13 +186,14 @@ WaitStep LeaseCache::poll_acquire(LeaseWaiter& waiter, Turn& turn) {
     waiter.id = ++last_waiter_;
     waiters_.insert(after, &waiter);
     waiter.queued = true;
+    book_.count_waiting(*waiter.shard->account, 1);
     settle(turn);
   }
-  if (waiter.got >= waiter.min && !someone_lacks()) {
+  if (!someone_lacks()) {
     hold(waiter, std::min(waiter.want - waiter.got, room(*waiter.shard->account)));
   }
   const Instant at = now();
-  const bool enough = waiter.got >= waiter.min;
+  const bool enough = waiter.got >= due(waiter);
   const bool more_may_come = options_.borrows && (attached_ || !ever_attached_) &&
                              waiter.got < waiter.want && (!waiter.asked || waiter.request) &&
                              at < waiter.deadline;
@@ -201,6 +204,7 @@ WaitStep LeaseCache::poll_acquire(LeaseWaiter& waiter, Turn& turn) {
   if (!enough && waiter.refusal) return refuse(waiter, *waiter.refusal);
   if (!enough && final_) return refuse(waiter, {final_->code(), final_->message(), 0, final_});
   if (at >= waiter.deadline) {
+    if (waiter.got >= waiter.min) return finish(waiter);  // short of what it was sure of
     if (waiter.request) turn.cancels.push_back(waiter.request);
     return refuse(waiter, {ErrorCode::kResourcesExhausted, "deadline", 0, waiter.last_denial});
   }
@@ -228,7 +232,10 @@ void LeaseCache::ask(LeaseWaiter& waiter, Turn& turn) {
 }
 
 void LeaseCache::ask_for_spill(LeaseWaiter& waiter) {
-  if (!waiter.spill_failed) waiter.spill_target = waiter.min;
+  const bool told_to_spill =
+      waiter.got < waiter.min &&
+      options_.policy->guaranteed(*waiter.shard->account, book_.sums(), state_.cap()) == 0;
+  if (told_to_spill && !waiter.spill_failed) waiter.spill_target = waiter.min;
 }
 
 }  // namespace membroker::lease

@@ -19,7 +19,7 @@ void ShardBook::add(LeaseShard& shard) {
   ++count_;
   const Contents was = shard.open();
   Contents now = was;
-  now.slow = slow_ || shard.account->workspace;
+  now.slow = slow_;
   shard.close(was, now);
 }
 
@@ -48,15 +48,28 @@ void ShardBook::set_slow(bool slow) {
 }
 
 void ShardBook::charge(ShardAccount& account, Bytes by) {
-  const bool was_active = account.charged > 0;
-  account.charged += by;
-  MB_CHECK(account.charged >= 0);
+  if (by != 0) change(account, by, 0);
+}
+
+void ShardBook::count_waiting(ShardAccount& account, int by) { change(account, 0, by); }
+
+void ShardBook::change(ShardAccount& account, Bytes bytes, int waiting) {
+  if (TaskAccount* task = account.task; task != nullptr) {
+    const bool was_active = task->active();
+    task->charged += bytes;
+    task->waiting += waiting;
+    if (task->active() != was_active) sums_.tasks_active += was_active ? -1 : 1;
+  }
+  const bool was_active = account.active();
+  account.charged += bytes;
+  account.waiting += waiting;
+  MB_CHECK(account.charged >= 0 && account.waiting >= 0);
   if (!account.can_spill) {
-    sums_.unspillable += by;
+    sums_.unspillable += bytes;
     return;
   }
-  sums_.spillable += by;
-  if (was_active != (account.charged > 0)) sums_.spillable_active += was_active ? -1 : 1;
+  sums_.spillable += bytes;
+  if (account.active() != was_active) sums_.spillable_active += was_active ? -1 : 1;
 }
 
 Bytes ShardBook::sweep() {
@@ -67,9 +80,9 @@ Bytes ShardBook::sweep() {
     Contents now = was;
     now.charged -= was.credit;
     now.credit = 0;
-    now.slow = slow_ || shard->account->workspace;
+    now.slow = slow_;
     shard->close(was, now);
-    if (was.credit > 0) charge(*shard->account, -was.credit);
+    charge(*shard->account, -was.credit);
     collected += was.credit;
   }
   swept_ = slow_;
@@ -93,7 +106,7 @@ Bytes ShardBook::drain(LeaseShard& shard) {
   now.charged -= was.credit;
   now.credit = 0;
   shard.close(was, now);
-  if (was.credit > 0) charge(*shard.account, -was.credit);
+  charge(*shard.account, -was.credit);
   return was.credit;
 }
 
@@ -102,7 +115,7 @@ Bytes ShardBook::grow(LeaseShard& shard, Bytes n, Bytes credit) {
   Contents now = was;
   now.credit = credit;
   now.charged = was.size() + n + credit;
-  now.slow = slow_ || shard.account->workspace;
+  now.slow = slow_;
   shard.close(was, now);
   charge(*shard.account, now.charged - was.charged);
   return now.charged - was.charged;
@@ -117,7 +130,7 @@ Bytes ShardBook::shrink(LeaseShard& shard, Bytes n, Bytes credit) {
   Contents now = was;
   now.credit = std::min(was.credit + n, credit);
   now.charged = was.size() - n + now.credit;
-  now.slow = slow_ || shard.account->workspace;
+  now.slow = slow_;
   shard.close(was, now);
   charge(*shard.account, now.charged - was.charged);
   return was.charged - now.charged;
@@ -142,8 +155,8 @@ bool ShardBook::move(LeaseShard& from, LeaseShard& to, Bytes n) {
   return true;
 }
 
-Bytes ShardBook::credit_limit(const LeaseShard& shard, Bytes cap) const {
-  if (slow_ || shard.account->workspace) return 0;
+Bytes ShardBook::credit_limit(Bytes cap) const {
+  if (slow_) return 0;
   const auto shards = static_cast<Bytes>(std::max<std::size_t>(8, count_));
   return std::clamp<Bytes>(cap / 8 / shards, 0, kCreditLimitMax);
 }

@@ -11,11 +11,22 @@
 
 namespace membroker::lease {
 
-/// What a consumer is charged over all its shards, credit included.
-struct ShardAccount {
+/// What a task's consumers are charged together.
+struct TaskAccount {
   Bytes charged = 0;
+  int waiting = 0;  // acquires under way
+
+  bool active() const { return charged > 0 || waiting > 0; }
+};
+
+/// A consumer's part.
+struct ShardAccount {
+  Bytes charged = 0;  // over all its shards, credit included
   bool can_spill = false;
-  bool workspace = false;  // holds bytes of the floor; never has credit
+  int waiting = 0;  // acquires under way
+  TaskAccount* task = nullptr;
+
+  bool active() const { return charged > 0 || waiting > 0; }
 };
 
 /// One reservation. The list and the account are the book's.
@@ -33,7 +44,8 @@ struct LeaseShard : detail::CreditShard {
 struct BookSums {
   Bytes spillable = 0;
   Bytes unspillable = 0;
-  std::size_t spillable_active = 0;  // accounts charged anything
+  std::size_t spillable_active = 0;  // accounts that hold or want anything
+  std::size_t tasks_active = 0;
 };
 
 class ShardBook {
@@ -69,17 +81,21 @@ class ShardBook {
   /// Moves n from one shard to another of the same account. False: n is above the size.
   bool move(LeaseShard& from, LeaseShard& to, Bytes n);
 
-  /// What a shard may keep as credit, of a lease of `cap`.
-  Bytes credit_limit(const LeaseShard& shard, Bytes cap) const;
+  /// What each shard may keep as credit, of a lease of `cap`.
+  Bytes credit_limit(Bytes cap) const;
 
   /// Charges bytes that are on their way to a shard of the account, or no longer (by < 0).
   void charge(ShardAccount& account, Bytes by);
+  /// An acquire of the account begins (by 1) or ends (by -1).
+  void count_waiting(ShardAccount& account, int by);
 
   Bytes used() const;  // sum of sizes
   const BookSums& sums() const { return sums_; }
   std::size_t count() const { return count_; }
 
  private:
+  void change(ShardAccount& account, Bytes bytes, int waiting);
+
   LeaseShard* first_ = nullptr;
   std::size_t count_ = 0;
   BookSums sums_;

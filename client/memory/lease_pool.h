@@ -22,16 +22,18 @@
 ///     pool->connect(nullptr);      // no call to the source begins after this
 ///
 /// Who calls the listener keeps the pool alive by its shared_ptr (drop that when the session has
-/// ended). The pool keeps its source alive and may let go of it on any thread, also the source's
-/// own: so its destructor must not join. Calls to the source are made with no lock of the pool
-/// held, and the listener may be called with none of the source's that such a call takes.
+/// ended). The floor is lent from the start: a consumer that acquires it first and keeps it (a
+/// spill workspace) is never asked for it. The pool keeps its source alive and may let go of it on
+/// any thread, also the source's own: so its destructor must not join. Calls to the source are made
+/// with no lock of the pool held, and the listener may be called with none of the source's that
+/// such a call takes.
 
 namespace membroker {
 
 struct LeaseOptions {
   Bytes floor = 8 * kMiB;  // asked for; what the daemon lends of it comes with on_attached
   std::int32_t priority = 0;
-  std::function<Instant()> now = monotonic_now;
+  std::function<Instant()> now = {};      // empty: the steady clock; set by tests
   std::function<Bytes()> allocated = {};  // for figures(); must not block
   std::function<Bytes()> spilled = {};    // for figures(); must not block
 };
@@ -61,11 +63,6 @@ class LeasePool : public MemoryPool {
   /// From now on nothing grows (kClosed) and what is or becomes free is returned at once, the floor
   /// excepted. Waiting calls return. `why` is told to later callers.
   virtual void close(Error why = Error(ErrorCode::kClosed, "the client was closed")) = 0;
-
-  /// Bytes of the floor, at most `bytes`, for a spill workspace: never refused, never revoked; what
-  /// it shrinks by is the floor's again. Waits for the first attach until `deadline`.
-  /// Errors: kTimeout, kUnavailable, kClosed; kResourcesExhausted when the floor is in use.
-  virtual Result<MemoryReservation> workspace(Bytes bytes, Deadline deadline) = 0;
 
   virtual LeaseStats stats() const = 0;
 };

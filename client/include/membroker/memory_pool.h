@@ -159,7 +159,7 @@ class MemoryConsumer {
   MemoryConsumer clone_with_new_id() const;
 
   /// Memory of at least `required` bytes and, where to be had, the page size. Charged before it is
-  /// allocated. May spill others, as acquire() without waiting for the daemon's revocations would.
+  /// allocated, as by acquire() with 5 s: may spill others, and the consumer itself at the last.
   /// Error kResourcesExhausted: "Unable to acquire N bytes of memory, got M".
   Result<Page> allocate_page(std::int64_t required);
   /// A page of `elements` * 8 bytes.

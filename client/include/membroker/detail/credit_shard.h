@@ -92,6 +92,30 @@ class alignas(64) CreditShard {
   std::int64_t peak() const noexcept { return peak_.load(std::memory_order_relaxed); }
   void reset_peak() noexcept { peak_.store(size(), std::memory_order_relaxed); }
 
+  // ---- of a pool that hands out no credit: thread-safe, charged is the size ----
+
+  void add_plain(std::int64_t n) noexcept {
+    move_plain(n);
+    shared_->add(n);
+  }
+  /// False: n is more than the size; nothing changed.
+  bool sub_plain(std::int64_t n) noexcept {
+    if (!take_plain(n)) return false;
+    shared_->used.fetch_sub(n, std::memory_order_relaxed);
+    return true;
+  }
+  // The same between two reservations of one consumer.
+  void move_plain(std::int64_t n) noexcept {
+    SharedUse::raise(peak_, charged_.fetch_add(n, std::memory_order_acq_rel) + n);
+  }
+  bool take_plain(std::int64_t n) noexcept {
+    std::int64_t size = charged_.load(std::memory_order_acquire);
+    while (n <= size) {
+      if (charged_.compare_exchange_weak(size, size - n, std::memory_order_acq_rel)) return true;
+    }
+    return false;
+  }
+
   // ---- under the pool's mutex ----
 
   struct Contents {

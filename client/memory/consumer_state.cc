@@ -1,0 +1,131 @@
+#include "client/memory/consumer_state.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "client/memory/pool_core.h"
+#include "shared/format.h"
+
+namespace membroker::detail {
+namespace {
+
+thread_local int spill_depth = 0;
+
+struct InsideSpill {
+  InsideSpill() { ++spill_depth; }
+  ~InsideSpill() { --spill_depth; }
+};
+
+}  // namespace
+
+bool inside_spill() noexcept { return spill_depth > 0; }
+
+ReservationState::ReservationState(std::shared_ptr<ConsumerState> its_consumer,
+                                   std::shared_ptr<MemoryPool> its_pool,
+                                   PoolCore* its_core) noexcept
+    : LeaseShard(&its_consumer->shared, its_consumer->account),
+      consumer(std::move(its_consumer)),
+      pool(std::move(its_pool)),
+      core(its_core) {}
+
+std::int64_t ConsumerState::used() {
+  const std::lock_guard lock(mutex);
+  if (use_shared) return shared.used.load(std::memory_order_relaxed);
+  return reservations.empty() ? 0 : reservations.front()->size();
+}
+
+std::int64_t ConsumerState::peak() {
+  const std::lock_guard lock(mutex);
+  const std::int64_t shared_peak = shared.peak.load(std::memory_order_relaxed);
+  if (use_shared || reservations.empty()) return shared_peak;
+  return std::max(shared_peak, reservations.front()->peak());
+}
+
+void ConsumerState::reset_peak() {
+  const std::lock_guard lock(mutex);
+  shared.peak.store(use_shared ? shared.used.load(std::memory_order_relaxed) : 0,
+                    std::memory_order_relaxed);
+  for (ReservationState* reservation : reservations) reservation->reset_peak();
+}
+
+void ConsumerState::attach(ReservationState& reservation) {
+  const std::lock_guard lock(mutex);
+  reservations.push_back(&reservation);
+  if (reservation.core == nullptr) {
+    use_shared = true;
+    return;
+  }
+  reservation.core->cache().add(reservation);
+  if (reservations.size() < 2) return;
+  if (!use_shared) {
+    SharedUse::raise(shared.peak, reservations.front()->peak());
+    reservation.core->cache().set_shared(*reservations.front());
+    use_shared = true;
+  }
+  reservation.core->cache().set_shared(reservation);
+}
+
+bool ConsumerState::detach(ReservationState& reservation) {
+  const std::lock_guard lock(mutex);
+  SharedUse::raise(shared.peak, reservation.peak());
+  std::erase(reservations, &reservation);
+  return reservations.empty();
+}
+
+std::int64_t run_spill(ConsumerState& consumer, const SpillRequest& request) {
+  const std::int64_t before = consumer.used();
+  std::int64_t claimed = 0;
+  std::string error;
+  {
+    const InsideSpill inside;
+    try {
+      claimed = consumer.spill(request);
+    } catch (const std::exception& thrown) {
+      error = thrown.what();
+    } catch (...) {
+      error = "an exception of an unknown type";
+    }
+  }
+  if (!error.empty()) claimed = 0;
+  const std::int64_t measured = std::max<std::int64_t>(0, before - consumer.used());
+  const std::lock_guard lock(consumer.mutex);
+  consumer.spill_error = std::move(error);
+  return std::min(std::max<std::int64_t>(0, claimed), measured);
+}
+
+MemoryReservation PoolAccess::make(const std::shared_ptr<ConsumerState>& consumer,
+                                   const std::shared_ptr<MemoryPool>& pool) {
+  auto state = std::make_unique<ReservationState>(consumer, pool, core_of(*pool));
+  consumer->attach(*state);
+  return reservation(state.release());
+}
+
+std::vector<ConsumerMetrics> consumer_metrics(
+    const std::vector<std::shared_ptr<ConsumerState>>& consumers, const ConsumerState* hidden) {
+  std::vector<ConsumerMetrics> metrics;
+  for (const auto& consumer : consumers) {
+    const std::int64_t used = consumer->used();
+    if (consumer.get() == hidden && used == 0) continue;
+    metrics.push_back({consumer->id, consumer->name, consumer->can_spill, used, consumer->peak()});
+  }
+  std::stable_sort(metrics.begin(), metrics.end(), [](const auto& a, const auto& b) {
+    return a.reserved_bytes > b.reserved_bytes;
+  });
+  return metrics;
+}
+
+std::string first_spill_error(const std::vector<std::shared_ptr<ConsumerState>>& consumers) {
+  for (const auto& consumer : consumers) {
+    const std::lock_guard lock(consumer->mutex);
+    if (!consumer->spill_error.empty()) return consumer->name + ": " + consumer->spill_error;
+  }
+  return {};
+}
+
+Error invalid_size(const char* call, std::int64_t n) {
+  return Error(ErrorCode::kInvalid,
+               strf("%s(%lld): a size may not be negative", call, static_cast<long long>(n)));
+}
+
+}  // namespace membroker::detail

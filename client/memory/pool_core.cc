@@ -1,0 +1,274 @@
+#include "client/memory/pool_core.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "client/lease/fork_guard.h"
+
+namespace membroker::detail {
+namespace {
+
+// How often a clock that is not the steady one is looked at.
+constexpr Millis kVirtualTimeSlice = 2;
+
+struct InsideCall {
+  InsideCall(ConsumerState& its_consumer, bool counts)
+      : consumer(counts ? &its_consumer : nullptr) {
+    if (consumer != nullptr) consumer->threads_inside.fetch_add(1);
+  }
+  InsideCall(const InsideCall&) = delete;
+  InsideCall& operator=(const InsideCall&) = delete;
+  ~InsideCall() {
+    if (consumer != nullptr) consumer->threads_inside.fetch_sub(1);
+  }
+  ConsumerState* consumer;
+};
+
+}  // namespace
+
+std::shared_ptr<PoolCore> PoolCore::make(PoolCoreOptions options) {
+  return std::shared_ptr<PoolCore>(new PoolCore(std::move(options)));
+}
+
+PoolCore::PoolCore(PoolCoreOptions options)
+    : now_(options.cache.now),
+      virtual_time_(options.virtual_time),
+      borrows_(options.cache.borrows),
+      can_fork_(options.can_fork),
+      generation_(lease::fork_generation()) {
+  options.cache.changed = [this] { changed(); };
+  options.cache.reclaimable = [this] { return reclaimable(); };
+  cache_ = std::make_unique<lease::LeaseCache>(std::move(options.cache));
+}
+
+bool PoolCore::cut_off() const noexcept {
+  return !can_fork_ && lease::fork_generation() != generation_;
+}
+
+void PoolCore::add_consumer(std::shared_ptr<ConsumerState> consumer) {
+  const std::lock_guard lock(consumers_mutex_);
+  consumers_.push_back(std::move(consumer));
+}
+
+void PoolCore::remove_consumer(const ConsumerState& consumer) {
+  const std::lock_guard lock(consumers_mutex_);
+  std::erase_if(consumers_, [&](const auto& other) { return other.get() == &consumer; });
+}
+
+std::vector<std::shared_ptr<ConsumerState>> PoolCore::consumers() const {
+  const std::lock_guard lock(consumers_mutex_);
+  return consumers_;
+}
+
+Bytes PoolCore::reclaimable() const {
+  const std::lock_guard lock(consumers_mutex_);
+  Bytes sum = 0;
+  for (const auto& consumer : consumers_) {
+    if (consumer->can_spill && consumer->no_spill_sections.load() == 0) sum += consumer->used();
+  }
+  return sum;
+}
+
+// ---- waiting ----
+
+void PoolCore::changed() {
+  {
+    const std::lock_guard lock(wait_.mutex);
+    ++wait_.version;
+  }
+  wait_.condition.notify_all();
+  if (borrows_) start_thread();
+}
+
+std::uint64_t PoolCore::version() {
+  const std::lock_guard lock(wait_.mutex);
+  return wait_.version;
+}
+
+bool PoolCore::stopping() {
+  const std::lock_guard lock(wait_.mutex);
+  return wait_.stopping;
+}
+
+void PoolCore::wait_change(std::uint64_t seen, Instant until) {
+  Millis left = until - now_();
+  if (virtual_time_) left = std::min(left, kVirtualTimeSlice);
+  std::unique_lock lock(wait_.mutex);
+  const auto woken = [&] { return wait_.version != seen || wait_.stopping; };
+  if (left > std::chrono::milliseconds(std::chrono::hours(24)).count()) {
+    wait_.condition.wait(lock, woken);
+  } else if (left > 0) {
+    wait_.condition.wait_for(lock, std::chrono::milliseconds(left), woken);
+  }
+}
+
+Instant PoolCore::at(Deadline deadline) const {
+  if (deadline.at == Deadline::Clock::time_point::max()) return Instant::never();
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(deadline.at - Deadline::Clock::now());
+  return now_() + std::max<Millis>(0, left.count());
+}
+
+Status PoolCore::try_grow(ReservationState& reservation, Bytes n, Refused& refused) {
+  if (cache_->take(reservation, n)) return {};
+  refused = {&reservation, n, false, {}};
+  lease::LeaseWaiter waiter;
+  waiter.shard = &reservation;
+  waiter.min = waiter.want = n;
+  waiter.brief = true;
+  waiter.deadline = now_() + lease::LeaseCache::kBriefWait;
+  const InsideCall inside(*reservation.consumer, true);
+  for (;;) {
+    const std::uint64_t seen = version();
+    lease::WaitStep step = cache_->poll(waiter);
+    if (step.state == lease::WaitState::kDone) return {};
+    if (step.state == lease::WaitState::kRefused) {
+      refused.why = std::move(step.refusal);
+      return fail(refused.why.code, {});
+    }
+    wait_change(seen, step.look_again);
+  }
+}
+
+std::optional<Bytes> PoolCore::acquire(ReservationState& reservation, Bytes min, Bytes want,
+                                       Deadline deadline, const AcquireOptions& options,
+                                       Refused& refused) {
+  if (cache_->take(reservation, want)) return want;
+  refused = {&reservation, min, true, {}};
+  lease::LeaseWaiter waiter;
+  waiter.shard = &reservation;
+  waiter.min = min;
+  waiter.want = want;
+  waiter.deadline = at(deadline);
+  waiter.priority = options.priority;
+  const InsideCall inside(*reservation.consumer, !options.spillable_while_waiting);
+  for (;;) {
+    const std::uint64_t seen = version();
+    lease::WaitStep step = cache_->poll(waiter);
+    if (step.state == lease::WaitState::kDone) return step.granted;
+    if (step.state == lease::WaitState::kRefused) {
+      refused.why = std::move(step.refusal);
+      return std::nullopt;
+    }
+    start_thread();
+    wait_change(seen, step.look_again);
+  }
+}
+
+// ---- acquire_async ----
+
+void PoolCore::start(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline) {
+  request->waiter.deadline = at(deadline);
+  {
+    const std::lock_guard lock(async_mutex_);
+    async_.push_back(request);
+  }
+  start_thread();
+  changed();
+}
+
+void PoolCore::cancel(const std::shared_ptr<AsyncAcquire>& request, const Error& why) {
+  {
+    const std::lock_guard lock(async_mutex_);
+    const auto found = std::find(async_.begin(), async_.end(), request);
+    if (found == async_.end()) return;
+    cache_->cancel(request->waiter);
+    async_.erase(found);
+  }
+  request->done(fail(why));
+}
+
+void PoolCore::cancel_of(ReservationState& reservation) {
+  for (;;) {
+    std::shared_ptr<AsyncAcquire> request;
+    {
+      const std::lock_guard lock(async_mutex_);
+      const auto found = std::find_if(async_.begin(), async_.end(), [&](const auto& other) {
+        return other->reservation == &reservation;
+      });
+      if (found == async_.end()) return;
+      request = *found;
+    }
+    cancel(request, Error(ErrorCode::kCancelled, "the reservation was destroyed"));
+  }
+}
+
+void PoolCore::poll_async() {
+  std::vector<std::pair<std::shared_ptr<AsyncAcquire>, Result<std::int64_t>>> ended;
+  {
+    const std::lock_guard lock(async_mutex_);
+    for (auto request = async_.begin(); request != async_.end();) {
+      lease::WaitStep step = cache_->poll((*request)->waiter);
+      if (step.state == lease::WaitState::kWait) {
+        ++request;
+        continue;
+      }
+      // Put into words here: its reservation may end as soon as it is not in the list.
+      Result<std::int64_t> result = step.granted;
+      if (step.state == lease::WaitState::kRefused) {
+        result = fail(describe(
+            {(*request)->reservation, (*request)->waiter.min, true, std::move(step.refusal)}));
+      }
+      ended.emplace_back(*request, std::move(result));
+      request = async_.erase(request);
+    }
+  }
+  for (auto& [request, result] : ended) request->done(std::move(result));
+}
+
+// ---- the thread ----
+
+void PoolCore::start_thread() {
+  const std::lock_guard lock(thread_mutex_);
+  if (thread_started_ || stopping()) return;
+  try {
+    thread_ = std::thread([self = shared_from_this()] { self->run(); });
+    thread_started_ = true;
+  } catch (const std::system_error&) {
+    // No thread to be had: nobody spills for now, every wait still ends at its deadline, and the
+    // next call tries again.
+  }
+}
+
+void PoolCore::stop() {
+  {
+    const std::lock_guard lock(wait_.mutex);
+    wait_.stopping = true;
+  }
+  wait_.condition.notify_all();
+  std::thread ending;
+  {
+    const std::lock_guard lock(thread_mutex_);
+    ending = std::move(thread_);
+  }
+  if (!ending.joinable()) return;
+  if (ending.get_id() == std::this_thread::get_id()) {
+    ending.detach();  // it holds a reference to this and ends soon
+  } else {
+    ending.join();
+  }
+}
+
+void PoolCore::run() {
+  while (!stopping()) {
+    const std::uint64_t seen = version();
+    poll_async();
+    if (const auto need = cache_->spill_need()) {
+      spill_for(*need);
+      continue;
+    }
+    const Instant next = step();
+    wait_change(seen, next);
+  }
+}
+
+// What is due by time. Returns when to look again.
+Instant PoolCore::step() {
+  Instant next = cache_->tick();
+  const std::lock_guard lock(async_mutex_);
+  for (const auto& request : async_) next = std::min(next, request->waiter.deadline);
+  return next;
+}
+
+}  // namespace membroker::detail

@@ -1,0 +1,145 @@
+#include <algorithm>
+
+#include "client/memory/pool_core.h"
+
+/// \file
+/// One round of local spilling, on the pool's thread: consumers are asked one after the other until
+/// the need is met, is another one, or nobody is left.
+
+namespace membroker::detail {
+namespace {
+
+// A consumer that is busy is looked at again this often.
+constexpr Millis kBusyLook = 50;
+
+// Ends the call-back's claim on its consumer and the cache.
+struct SpillRunning {
+  SpillRunning(ConsumerState& its_consumer, lease::LeaseCache& its_cache)
+      : consumer(its_consumer), cache(its_cache) {
+    cache.begin_spill();
+  }
+  SpillRunning(const SpillRunning&) = delete;
+  SpillRunning& operator=(const SpillRunning&) = delete;
+  ~SpillRunning() {
+    cache.end_spill();
+    consumer.spilling.store(false);
+  }
+  ConsumerState& consumer;
+  lease::LeaseCache& cache;
+};
+
+}  // namespace
+
+// The need as it is now; nothing if it was met or gave way to another.
+std::optional<lease::SpillNeed> PoolCore::same_need(const lease::SpillNeed& need) {
+  auto now_needed = cache_->spill_need();
+  if (!now_needed || now_needed->revocation != need.revocation || now_needed->id != need.id) {
+    return std::nullopt;
+  }
+  return now_needed;
+}
+
+void PoolCore::spill_for(const lease::SpillNeed& first) {
+  std::vector<std::uint64_t> skipped;  // freed nothing in this round
+  for (;;) {
+    const std::uint64_t seen = version();
+    const auto need = same_need(first);
+    if (!need || stopping()) return;
+    bool busy = false;
+    const auto consumer = choose(*need, skipped, busy);
+    if (consumer != nullptr) {
+      if (spill_one(*consumer, *need) <= 0) skipped.push_back(consumer->id);
+      poll_async();
+      continue;
+    }
+    if (!busy || now_() >= need->deadline) {
+      cache_->spill_failed(*need, why_nobody(*need));
+      return;
+    }
+    wait_change(seen, std::min(need->deadline, now_() + kBusyLook));
+  }
+}
+
+// Marks the one it returns as spilling. `busy`: another may become choosable.
+std::shared_ptr<ConsumerState> PoolCore::choose(const lease::SpillNeed& need,
+                                                const std::vector<std::uint64_t>& skipped,
+                                                bool& busy) {
+  const auto all = consumers();
+  std::vector<SpillCandidate> candidates;
+  for (std::size_t order = 0; order < all.size(); ++order) {
+    ConsumerState& consumer = *all[order];
+    const bool is_asker = need.asker == &consumer.account;
+    const bool barred = !consumer.can_spill || (need.only_asker && !is_asker) ||
+                        (need.task != nullptr && need.task != consumer.account.task) ||
+                        std::find(skipped.begin(), skipped.end(), consumer.id) != skipped.end();
+    if (barred) continue;
+    const Bytes used = consumer.used();
+    if (used <= 0) continue;
+    if (consumer.no_spill_sections.load() > 0 || consumer.spilling.load() ||
+        consumer.threads_inside.load() > 0) {
+      // The asker is inside for as long as this lasts.
+      busy = busy || !is_asker;
+      continue;
+    }
+    candidates.push_back({order, used, consumer.spill_priority, is_asker});
+  }
+  const SpillCandidate* chosen = choose_spill(candidates, need.bytes);
+  if (chosen == nullptr) return nullptr;
+  const auto& consumer = all[chosen->id];
+  if (consumer->spilling.exchange(true)) {
+    busy = true;
+    return nullptr;
+  }
+  return consumer;
+}
+
+Bytes PoolCore::spill_one(ConsumerState& consumer, const lease::SpillNeed& need) {
+  const SpillRunning running(consumer, *cache_);
+  spills_.fetch_add(1, std::memory_order_relaxed);
+  Bytes freed = 0;
+  if (consumer.spill) {
+    SpillRequest request;
+    request.bytes = need.bytes;
+    request.trigger = need.revocation                   ? SpillTrigger::kRevocation
+                      : need.asker == &consumer.account ? SpillTrigger::kSelf
+                                                        : SpillTrigger::kOther;
+    if (need.deadline < Instant::never()) {
+      request.deadline = std::chrono::milliseconds(std::max<Millis>(0, need.deadline - now_()));
+    }
+    freed = run_spill(consumer, request);
+  } else {
+    freed = ask_cooperative(consumer, need);
+  }
+  spilled_.fetch_add(freed, std::memory_order_relaxed);
+  return freed;
+}
+
+// Raises the consumer's flag and waits until it has spilled, the need is met, or for half the time.
+Bytes PoolCore::ask_cooperative(ConsumerState& consumer, const lease::SpillNeed& first) {
+  const Bytes before = consumer.used();
+  const Bytes target = std::max<Bytes>(0, before - first.bytes);
+  const Instant start = now_();
+  const Instant until =
+      first.deadline < Instant::never() ? start + (first.deadline - start) / 2 : Instant::never();
+  consumer.spill_down_to.store(target);
+  for (;;) {
+    const std::uint64_t seen = version();
+    const auto need = same_need(first);
+    if (!need || stopping() || consumer.used() <= target || now_() >= until) break;
+    // More may be wanted by now.
+    consumer.spill_down_to.store(
+        std::min(target, std::max<Bytes>(0, consumer.used() - need->bytes)));
+    poll_async();
+    wait_change(seen, std::min(until, now_() + kBusyLook));
+  }
+  consumer.spill_down_to.store(ConsumerState::kNoSpillAsked);
+  return std::max<Bytes>(0, before - consumer.used());
+}
+
+std::string PoolCore::why_nobody(const lease::SpillNeed& need) {
+  const std::string failed = first_spill_error(consumers());
+  if (!failed.empty()) return "spilling failed: " + failed;
+  return need.revocation ? "nobody can spill more now" : "nobody can spill for it";
+}
+
+}  // namespace membroker::detail

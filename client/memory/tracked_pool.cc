@@ -1,0 +1,79 @@
+#include "client/memory/tracked_pool.h"
+
+#include <utility>
+
+#include "client/memory/refusal.h"
+#include "shared/format.h"
+
+namespace membroker::detail {
+
+TrackedPool::TrackedPool(std::shared_ptr<MemoryPool> inner, std::size_t top_n)
+    : inner_(std::move(inner)), top_n_(top_n) {}
+
+std::string TrackedPool::describe() const {
+  return "track_consumers(inner_pool: " + inner_->describe() +
+         strf(", num_of_top_consumers: %zu)", top_n_);
+}
+
+std::vector<ConsumerMetrics> TrackedPool::consumers() const {
+  std::vector<std::shared_ptr<ConsumerState>> registered;
+  {
+    const std::lock_guard lock(mutex_);
+    registered = consumers_;
+  }
+  return consumer_metrics(registered, nullptr);
+}
+
+PoolMetrics TrackedPool::metrics() const {
+  PoolMetrics metrics = inner_->metrics();
+  metrics.name = name();
+  metrics.consumers = consumers();
+  return metrics;
+}
+
+Error TrackedPool::named(const Error& error) const {
+  if (error.code() != ErrorCode::kResourcesExhausted) return error;
+  return with_top(error, consumers(), top_n_);
+}
+
+Status TrackedPool::try_grow(MemoryReservation& reservation, std::int64_t n) {
+  auto grown = inner_->try_grow(reservation, n);
+  if (!grown) return fail(named(grown.error()));
+  return grown;
+}
+
+void TrackedPool::grow(MemoryReservation& reservation, std::int64_t n) {
+  inner_->grow(reservation, n);
+}
+
+void TrackedPool::shrink(MemoryReservation& reservation, std::int64_t n) {
+  inner_->shrink(reservation, n);
+}
+
+Result<std::int64_t> TrackedPool::acquire(MemoryReservation& reservation, std::int64_t min,
+                                          std::int64_t want, Deadline deadline,
+                                          const AcquireOptions& options) {
+  auto got = inner_->acquire(reservation, min, want, deadline, options);
+  if (!got) return fail(named(got.error()));
+  return got;
+}
+
+void TrackedPool::register_consumer(const MemoryConsumer& consumer) {
+  inner_->register_consumer(consumer);
+  const std::lock_guard lock(mutex_);
+  consumers_.push_back(PoolAccess::state(consumer));
+}
+
+void TrackedPool::unregister_consumer(const MemoryConsumer& consumer) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(consumers_, PoolAccess::state(consumer));
+  }
+  inner_->unregister_consumer(consumer);
+}
+
+MemoryLimit TrackedPool::limit_for(const MemoryConsumer& consumer) const {
+  return inner_->limit_for(consumer);
+}
+
+}  // namespace membroker::detail

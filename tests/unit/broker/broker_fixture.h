@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/broker/broker.h"
+#include "tests/unit/broker/messages.h"
 #include "tests/unit/host/temporary_folder.h"
 
 /// \file
@@ -22,87 +23,10 @@ namespace membroker::broker::test {
 
 using v1::ClientMessage;
 using v1::ServerMessage;
+using namespace membroker::testing;  // NOLINT: the words of messages.h
 
 inline Peer peer_of(pid_t pid, uid_t uid = 1000) {
   return {pid, uid, uid, static_cast<std::uint64_t>(pid) * 10};
-}
-
-// ---- messages, in one line each ----
-
-inline v1::LeaseClaim claim(Bytes floor, LedgerTotals totals = {}, Bytes slack = 0,
-                            Bytes reclaimable = 0) {
-  v1::LeaseClaim out;
-  out.set_resource("ram");
-  out.set_floor_bytes(floor);
-  out.set_granted_total(totals.granted);
-  out.set_overdrawn_total(totals.overdrawn);
-  out.set_returned_total(totals.returned);
-  out.set_slack_bytes(slack);
-  out.set_reclaimable_bytes(reclaimable);
-  return out;
-}
-
-inline v1::Hello hello(const std::string& tenant, const v1::LeaseClaim& lease, char token = 't') {
-  v1::Hello out;
-  out.set_protocol_version(1);
-  out.set_tenant(tenant);
-  out.set_client_name("client");
-  out.set_token(std::string(16, token));
-  *out.add_leases() = lease;
-  return out;
-}
-
-inline ClientMessage acquire(std::uint64_t id, Bytes want, Bytes min, std::uint32_t wait_ms) {
-  ClientMessage out;
-  out.mutable_acquire()->set_request_id(id);
-  out.mutable_acquire()->set_resource("ram");
-  out.mutable_acquire()->set_want_bytes(want);
-  out.mutable_acquire()->set_min_bytes(min);
-  out.mutable_acquire()->set_wait_ms(wait_ms);
-  return out;
-}
-inline ClientMessage cancel(std::uint64_t id) {
-  ClientMessage out;
-  out.mutable_cancel()->set_request_id(id);
-  return out;
-}
-inline ClientMessage release(Bytes returned_total) {
-  ClientMessage out;
-  out.mutable_release()->set_resource("ram");
-  out.mutable_release()->set_returned_total(returned_total);
-  return out;
-}
-inline ClientMessage overdraft(Bytes overdrawn_total) {
-  ClientMessage out;
-  out.mutable_overdraft()->set_resource("ram");
-  out.mutable_overdraft()->set_overdrawn_total(overdrawn_total);
-  return out;
-}
-inline ClientMessage inventory(Bytes reserved, Bytes slack, Bytes reclaimable) {
-  ClientMessage out;
-  v1::LeaseUse* use = out.mutable_inventory()->add_uses();
-  use->set_resource("ram");
-  use->set_reserved_bytes(reserved);
-  use->set_slack_bytes(slack);
-  use->set_reclaimable_bytes(reclaimable);
-  return out;
-}
-inline ClientMessage progress(const v1::Revoke& revoke, v1::RevokeState state, Bytes slack = 0,
-                              Bytes reclaimable = 0) {
-  ClientMessage out;
-  v1::RevokeProgress* answer = out.mutable_progress();
-  answer->set_resource("ram");
-  answer->set_revocation_id(revoke.revocation_id());
-  answer->set_target_returned_total(revoke.target_returned_total());
-  answer->set_state(state);
-  answer->set_slack_bytes(slack);
-  answer->set_reclaimable_bytes(reclaimable);
-  return out;
-}
-inline ClientMessage goodbye() {
-  ClientMessage out;
-  out.mutable_goodbye();
-  return out;
 }
 
 /// What a step brought to one stream, by kind.

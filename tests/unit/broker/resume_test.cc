@@ -15,7 +15,7 @@ class ResumeTest : public BrokerTest {
     send(a_, {acquire(1, 100 * kMiB, kMiB, 0)});
     received(a_);
   }
-  static LedgerTotals granted(Bytes bytes) { return {bytes, 0, 0}; }
+  static ClaimTotals granted(Bytes bytes) { return {bytes, 0, 0}; }
 
   ConnectionId a_;
 };

@@ -1,0 +1,169 @@
+#include "tests/integration/daemon_process.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+namespace membroker::testing {
+namespace {
+
+std::string read_file(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+bool answers(const std::string& socket_path) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, socket_path.data(),
+              std::min(socket_path.size(), sizeof address.sun_path - 1));
+  const bool connected =
+      ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  ::close(fd);
+  return connected;
+}
+
+}  // namespace
+
+bool comes_true(const std::function<bool()>& condition, std::chrono::milliseconds most) {
+  const auto until = std::chrono::steady_clock::now() + most;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > until) return condition();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+bool is_alive(pid_t pid) {
+  const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+  const auto name_end = stat.rfind(')');
+  return name_end != std::string::npos && stat.size() > name_end + 2 && stat[name_end + 2] != 'Z';
+}
+
+ChildProcess::ChildProcess(std::vector<std::string> command, const std::string& output_file,
+                           uid_t uid) {
+  int input[2];
+  if (::pipe2(input, O_CLOEXEC) != 0) return;
+  std::vector<char*> argv;
+  for (std::string& word : command) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  pid_ = ::fork();
+  if (pid_ == 0) {
+    ::dup2(input[0], STDIN_FILENO);
+    const int out = ::open(output_file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    ::dup2(out, STDOUT_FILENO);
+    ::dup2(out, STDERR_FILENO);
+    if (uid != 0) {
+      const bool dropped = ::setgroups(0, nullptr) == 0 && ::setgid(uid) == 0 && ::setuid(uid) == 0;
+      if (!dropped) ::_exit(126);
+    }
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  ::close(input[0]);
+  input_ = input[1];
+}
+
+ChildProcess::~ChildProcess() {
+  close_input();
+  if (pid_ > 0) {
+    signal(SIGKILL);
+    static_cast<void>(wait());
+  }
+}
+
+void ChildProcess::signal(int number) const {
+  if (pid_ > 0) ::kill(pid_, number);
+}
+
+void ChildProcess::write_line(std::string_view text) const {
+  const std::string line = std::string(text) + '\n';
+  static_cast<void>(!::write(input_, line.data(), line.size()));
+}
+
+void ChildProcess::close_input() {
+  if (input_ >= 0) ::close(input_);
+  input_ = -1;
+}
+
+int ChildProcess::wait(std::chrono::milliseconds most) {
+  if (pid_ <= 0) return -1;
+  int status = 0;
+  const bool ended = comes_true([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }, most);
+  if (!ended) {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  pid_ = -1;
+  if (!ended) return -1;
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+const char* DaemonProcess::default_config() {
+  return "[times]\nshutdown_grace = \"1s\"\n"
+         "[log]\nlevel = \"debug\"\n"
+         "[resources.ram]\ncapacity = \"64MiB\"\nfloor_max = \"4MiB\"\n"
+         "[[tenant]]\npath = \"a\"\n"
+         "[[tenant]]\npath = \"b\"\n";
+}
+
+DaemonProcess::DaemonProcess(std::string program, const std::string& config)
+    : program_(std::move(program)) {
+  std::string pattern = "/tmp/membroker-it-XXXXXX";
+  const char* made = ::mkdtemp(pattern.data());
+  folder_ = made == nullptr ? "" : made;
+  ::chmod(folder_.c_str(), 0755);  // clients of other uids look for the socket below
+  configure(config.empty() ? default_config() : config);
+}
+
+DaemonProcess::~DaemonProcess() {
+  process_.reset();
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+void DaemonProcess::configure(const std::string& config) const {
+  std::ofstream(path("membrokerd.toml")) << "runtime_directory = \"" << path("run") << "\"\n"
+                                         << "state_directory = \"" << path("state") << "\"\n"
+                                         << config;
+}
+
+bool DaemonProcess::start() {
+  process_ = std::make_unique<ChildProcess>(
+      std::vector<std::string>{program_, "--config", path("membrokerd.toml")}, path("log"));
+  return comes_true(
+             [&] { return !running() || (answers(broker_socket()) && answers(admin_socket())); }) &&
+         running();
+}
+
+int DaemonProcess::stop() {
+  process_->signal(SIGTERM);
+  return process_->wait();
+}
+
+void DaemonProcess::kill9() {
+  process_->signal(SIGKILL);
+  static_cast<void>(process_->wait());
+}
+
+std::string DaemonProcess::log() const { return read_file(path("log")); }
+
+bool DaemonProcess::logs(std::string_view text) const {
+  return comes_true([&] { return log().find(text) != std::string::npos; });
+}
+
+}  // namespace membroker::testing

@@ -1,5 +1,6 @@
 #include "membroker/allocator.h"
 
+#include <algorithm>
 #include <mutex>
 
 #include "membroker/buffer.h"
@@ -66,21 +67,20 @@ Result<std::uint8_t*> BufferAllocator::reallocate(std::uint8_t* block, std::int6
   const auto valid = valid_alignment(alignment);
   if (!valid) return fail(valid.error());
   if (new_size == old_size) return block;
+  const std::int64_t shrinks_by = std::max<std::int64_t>(0, old_size - new_size);
+  live_.fetch_sub(shrinks_by, std::memory_order_relaxed);
   auto moved = do_reallocate(block, old_size, new_size, *valid);
-  if (!moved) return moved;
-  if (new_size > old_size) {
-    count_growth(new_size - old_size);
-  } else {
-    live_.fetch_sub(old_size - new_size, std::memory_order_relaxed);
-  }
+  if (!moved) live_.fetch_add(shrinks_by, std::memory_order_relaxed);
+  if (moved && new_size > old_size) count_growth(new_size - old_size);
   return moved;
 }
 
 void BufferAllocator::free(std::uint8_t* block, std::int64_t size,
                            std::int64_t alignment) noexcept {
   if (size == 0) return;
-  do_free(block, size, alignment < kBufferAlignment ? kBufferAlignment : alignment);
+  // Counted out first: as soon as it is freed another thread may be granted the same bytes.
   live_.fetch_sub(size, std::memory_order_relaxed);
+  do_free(block, size, alignment < kBufferAlignment ? kBufferAlignment : alignment);
 }
 
 AllocatorStats BufferAllocator::stats() const noexcept {

@@ -228,6 +228,7 @@ void LinkLoop::attempt_failed(StreamEnd end, Instant now) {
   if (news && !stopping_) {
     log(LinkLog::kWarn, (final ? "refused error=\"" : "away error=\"") + now_.last_error + "\"");
   }
+  publish();  // before anyone is told, so that who is told finds it so
   if (!stopping_) protocol_.on_stream_lost(end.error, final);
 }
 

@@ -1,9 +1,10 @@
 // A client process for tests that kill, stop or abandon it.
 //
-//   raw_client SOCKET TENANT BYTES [fork]
+//   raw_client SOCKET TENANT BYTES [fork | wait]
 //
-// Opens a session, acquires BYTES, prints "granted SESSION" or "refused WHY", with `fork` leaves a
-// child behind that holds all descriptors ("child PID"), and stays until its input ends.
+// Opens a session, acquires BYTES, prints "granted SESSION" or "refused WHY", and stays until its
+// input ends. `fork` leaves a child behind that holds all descriptors ("child PID"); `wait` asks
+// for the bytes with a minute's patience.
 
 #include <unistd.h>
 
@@ -23,12 +24,16 @@ int main(int argc, char** argv) {
     return 1;
   }
   const long long bytes = std::atoll(argv[3]);
-  session.send({acquire(1, bytes, bytes, 0)});
-  if (!session.granted(1)) {
+  const std::string how = argc > 4 ? argv[4] : "";
+  session.send({acquire(1, bytes, bytes, how == "wait" ? 60'000 : 0)});
+  const auto answer = session.take(
+      [](const auto& message) { return message.has_granted() || message.has_denied(); },
+      std::chrono::minutes(2));
+  if (!answer || !answer->has_granted()) {
     std::printf("refused\n");
     return 1;
   }
-  if (argc > 4 && std::string(argv[4]) == "fork") {
+  if (how == "fork") {
     const pid_t child = ::fork();
     if (child == 0) {
       for (;;) ::pause();  // no gRPC in here: it would hang

@@ -1,0 +1,170 @@
+// What a peer can do wrong: one clear error each, and nobody else notices.
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "shared/fd.h"
+#include "tests/integration/session/session_fixture.h"
+
+namespace membroker::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class BadInputTest : public SessionTest {
+ protected:
+  void TearDown() override {
+    expect_serving();
+    SessionTest::TearDown();
+  }
+  static void expect_end(RawSession& session, grpc::StatusCode code, const std::string& text) {
+    const grpc::Status status = session.end();
+    EXPECT_EQ(status.error_code(), code) << status.error_message();
+    EXPECT_THAT(status.error_message(), HasSubstr(text));
+  }
+  UniqueFd raw_connection() const {
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string where = daemon_.broker_socket();
+    std::memcpy(address.sun_path, where.data(), where.size());
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    timeval patience{8, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return fd;
+  }
+  /// Reads until the daemon closes; false if it does not.
+  static bool is_closed(const UniqueFd& fd) {
+    char bytes[4096];
+    ssize_t size = 0;
+    while ((size = ::read(fd.get(), bytes, sizeof bytes)) > 0) {
+    }
+    return size == 0 || errno == ECONNRESET;
+  }
+};
+
+TEST_F(BadInputTest, UnknownTenant) {
+  auto session = connect();
+  EXPECT_FALSE(session->attach(hello("nobody", claim(0))));
+  expect_end(*session, grpc::StatusCode::NOT_FOUND, "there is no tenant nobody");
+}
+
+TEST_F(BadInputTest, UnknownResource) {
+  auto session = connect();
+  v1::Hello message = hello("a", claim(0));
+  message.mutable_leases(0)->set_resource("gpu");
+  EXPECT_FALSE(session->attach(message));
+  expect_end(*session, grpc::StatusCode::NOT_FOUND, "there is no resource gpu");
+}
+
+TEST_F(BadInputTest, FloorAboveTheMaximum) {
+  auto session = connect();
+  EXPECT_FALSE(session->attach(hello("a", claim(5 * kMiB))));
+  expect_end(*session, grpc::StatusCode::RESOURCE_EXHAUSTED, "a floor of 5.0 MiB is refused");
+}
+
+TEST_F(BadInputTest, AFrameOver256KiB) {
+  auto session = open("a");
+  v1::ClientMessage message = progress(v1::Revoke{}, v1::REVOKE_STATE_WORKING);
+  message.mutable_progress()->set_reason(std::string(257 * 1024, 'x'));
+  session->send({message});
+  expect_end(*session, grpc::StatusCode::RESOURCE_EXHAUSTED, "bytes; the limit is 262144");
+}
+
+TEST_F(BadInputTest, AFrameOfManyMiB) {
+  auto session = open("a");
+  v1::ClientMessage message = progress(v1::Revoke{}, v1::REVOKE_STATE_WORKING);
+  message.mutable_progress()->set_reason(std::string(8 * 1024 * 1024, 'x'));
+  session->send({message});
+  expect_end(*session, grpc::StatusCode::RESOURCE_EXHAUSTED, "larger than max");
+}
+
+TEST_F(BadInputTest, MoreThan64Messages) {
+  auto session = open("a");
+  v1::ClientFrame frame;
+  frame.set_epoch(session->welcome().epoch());
+  frame.set_attach(1);
+  for (std::uint64_t i = 1; i <= 65; ++i) *frame.add_messages() = acquire(i, 1, 1, 0);
+  session->send_frame(frame);
+  expect_end(*session, grpc::StatusCode::RESOURCE_EXHAUSTED, "65 messages; the limit is 64");
+  EXPECT_TRUE(admin_->session_becomes(session->welcome().session_id(), "suspect"));
+}
+
+TEST_F(BadInputTest, AMessageThatIsNoFrame) {
+  auto session = open("a");
+  v1::ClientMessage message = acquire(1, 1, 1, 0);
+  message.mutable_acquire()->set_resource("\xff\xfe");  // no UTF-8, so nothing that parses
+  session->send({message});
+  expect_end(*session, grpc::StatusCode::INVALID_ARGUMENT, "that is no ClientFrame");
+}
+
+TEST_F(BadInputTest, ReleaseOfMoreThanIsHeld) {
+  auto session = open("a");
+  session->send({acquire(1, kMiB, kMiB, 0), release(2 * kMiB)});
+  expect_end(*session, grpc::StatusCode::INVALID_ARGUMENT, "above granted_total");
+  EXPECT_TRUE(held_becomes(kMiB));
+}
+
+TEST_F(BadInputTest, GarbageOnTheSocket) {
+  const UniqueFd fd = raw_connection();
+  std::string garbage(4096, '\0');
+  for (std::size_t i = 0; i < garbage.size(); ++i) garbage[i] = static_cast<char>(i * 37 + 11);
+  EXPECT_GT(::write(fd.get(), garbage.data(), garbage.size()), 0);
+  EXPECT_TRUE(is_closed(fd));
+}
+
+TEST_F(BadInputTest, APeerThatSaysNothingIsClosedInTime) {
+  const UniqueFd fd = raw_connection();
+  EXPECT_TRUE(is_closed(fd));
+}
+
+TEST_F(BadInputTest, HalfAPrefaceThenGone) {
+  UniqueFd fd = raw_connection();
+  EXPECT_EQ(::write(fd.get(), "PRI * HTTP/2.0\r\n", 16), 16);
+  fd.reset();
+}
+
+TEST_F(BadInputTest, AStreamThatEndsWithoutGoodbyeMakesSuspect) {
+  auto session = open("a");
+  session->cancel();
+  EXPECT_TRUE(admin_->session_becomes(session->welcome().session_id(), "suspect"));
+}
+
+class WrongUidTest : public SessionTest {
+ protected:
+  static constexpr uid_t kOther = 4711;
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
+    daemon_.configure(std::string("[socket]\nmode = \"0666\"\n[admin]\nmode = \"0666\"\n") +
+                      "[resources.ram]\ncapacity = \"64MiB\"\n"
+                      "[[tenant]]\npath = \"a\"\nuids = [0]\n"
+                      "[[tenant]]\npath = \"b\"\n");
+    SessionTest::SetUp();
+  }
+  std::string run_as_other(const std::string& tenant) {
+    const std::string output = daemon_.path("other-" + tenant);
+    std::ofstream(output).close();
+    std::filesystem::permissions(output, std::filesystem::perms::all);
+    ChildProcess client({RAW_CLIENT, daemon_.broker_socket(), tenant, "1048576"}, output, kOther);
+    client.close_input();
+    static_cast<void>(client.wait());
+    std::ostringstream text;
+    text << std::ifstream(output).rdbuf();
+    return text.str();
+  }
+};
+
+TEST_F(WrongUidTest, IsToldWhichUidMayNotUseWhichTenant) {
+  EXPECT_THAT(run_as_other("a"), HasSubstr("refused uid 4711 (gid 4711) may not use tenant a"));
+  EXPECT_THAT(run_as_other("b"), HasSubstr("granted"));
+  expect_serving();
+}
+
+}  // namespace
+}  // namespace membroker::testing

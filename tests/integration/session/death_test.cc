@@ -1,0 +1,92 @@
+// Clients that die, stop, or leave children behind.
+
+#include <signal.h>
+
+#include "tests/integration/session/session_fixture.h"
+
+namespace membroker::testing {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+class ClientDeathTest : public SessionTest {
+ protected:
+  /// From the process's real end until another session has its bytes.
+  milliseconds kill_and_take_over(Client& victim, RawSession& taker, Bytes bytes) {
+    taker.send({acquire(1, bytes, bytes, 10'000)});
+    const pid_t pid = victim.process->pid();
+    victim.process->signal(SIGKILL);
+    EXPECT_TRUE(comes_true([&] { return !is_alive(pid); }));
+    const auto ended = Clock::now();
+    EXPECT_TRUE(taker.granted(1).has_value());
+    return std::chrono::duration_cast<milliseconds>(Clock::now() - ended);
+  }
+};
+
+TEST_F(ClientDeathTest, AKilledClientsBytesAreFreeWithin50Ms) {
+  auto b = open("b");
+  Client a = client("a", kCapacity);
+  const milliseconds took = kill_and_take_over(a, *b, kCapacity);
+  EXPECT_LE(took, milliseconds(50));
+  RecordProperty("took_ms", static_cast<int>(took.count()));
+  EXPECT_TRUE(comes_true([&] { return admin_->sessions().sessions_size() == 1; }));
+}
+
+TEST_F(ClientDeathTest, AlsoWhenItHasLeftAForkedChildBehind) {
+  auto b = open("b");
+  Client a = client("a", kCapacity, true);
+  ASSERT_GT(a.child, 0);
+  const milliseconds took = kill_and_take_over(a, *b, kCapacity);
+  EXPECT_LE(took, milliseconds(50));
+  EXPECT_TRUE(is_alive(a.child)) << "it holds the socket still";
+  ::kill(a.child, SIGKILL);
+}
+
+TEST_F(ClientDeathTest, WaitsOfAKilledClientEndWithIt) {
+  auto b = open("b");
+  b->send({acquire(1, kCapacity, kCapacity, 0), inventory(kCapacity, 0, 0)});
+  ASSERT_TRUE(b->granted(1).has_value());
+  ChildProcess waiting({RAW_CLIENT, daemon_.broker_socket(), "a", std::to_string(kMiB), "wait"},
+                       daemon_.path("waiting"));
+  const auto waits = [&](std::uint32_t requests) {
+    const auto now = admin_->status();
+    return now.resources(0).waiting_requests() == requests;
+  };
+  EXPECT_TRUE(comes_true([&] { return waits(1); }));
+  waiting.signal(SIGKILL);
+  EXPECT_TRUE(comes_true([&] { return waits(0); }));
+}
+
+TEST_F(ClientDeathTest, AStoppedClientIsSuspectItsBytesStayAndTheOthersGoOn) {
+  ASSERT_EQ(daemon_.stop(), 0);
+  daemon_.configure(
+      "[times]\nsession_ttl = \"1s\"\nsuspect_grace = \"1s\"\nshutdown_grace = \"1s\"\n"
+      "[resources.ram]\ncapacity = \"64MiB\"\n[[tenant]]\npath = \"a\"\n[[tenant]]\npath = "
+      "\"b\"\n");
+  ASSERT_TRUE(daemon_.start()) << daemon_.log();
+  Client a = client("a", 32 * kMiB);
+  a.process->signal(SIGSTOP);
+  EXPECT_TRUE(admin_->session_becomes(a.session, "suspect"));
+  EXPECT_TRUE(held_becomes(32 * kMiB));
+  auto b = open("b");
+  b->send({acquire(1, 32 * kMiB, 32 * kMiB, 0)});
+  EXPECT_TRUE(b->granted(1).has_value());
+  b->send({release(32 * kMiB)});
+  EXPECT_TRUE(admin_->session_becomes(a.session, "quarantined"));
+  EXPECT_TRUE(held_becomes(32 * kMiB));
+  EXPECT_TRUE(daemon_.logs("session_quarantined"));
+  a.process->signal(SIGKILL);
+  EXPECT_TRUE(held_becomes(0));
+}
+
+TEST_F(ClientDeathTest, AProcessThatEndsInOrderGivesBackWhatItHeld) {
+  Client a = client("a", 16 * kMiB);
+  EXPECT_TRUE(held_becomes(16 * kMiB));
+  a.process->close_input();
+  EXPECT_EQ(a.process->wait(), 0);
+  EXPECT_TRUE(held_becomes(0));
+}
+
+}  // namespace
+}  // namespace membroker::testing

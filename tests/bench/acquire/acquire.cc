@@ -13,6 +13,7 @@
 #include "tests/bench/acquire/echo_client.h"
 #include "tests/bench/acquire/lease_holder.h"
 #include "tests/bench/acquire/server_process.h"
+#include "tests/bench/acquire/worker.h"
 #include "tests/bench/figures.h"
 
 namespace membroker::bench {
@@ -21,7 +22,9 @@ namespace {
 constexpr const char* kTenant = "bench";
 constexpr Bytes kCapacity = 64 * kGiB;  // accounted, not allocated
 constexpr Bytes kAsked = 64 * kKiB;
-constexpr std::size_t kBlock = 20;  // samples of one kind before the next kind's
+constexpr Bytes kTaken = 4 * kMiB;    // revoke_slack: a chunk, so that a revocation frees one grant
+constexpr std::uint32_t kBlock = 20;  // samples of one kind before the next kind's
+constexpr std::size_t kWarmBlocks = 5;
 constexpr auto kIdle = std::chrono::seconds(1);
 
 // The daemon and the echo server, in processes of their own.
@@ -50,32 +53,52 @@ struct Servers {
   }
 };
 
-// A connected client, stopped at the end.
-class Holder {
- public:
-  static Result<Holder> connect(const Servers& servers, const char* name) {
+// Times `action` as often as asked.
+template <class Action>
+Result<std::vector<double>> sample(std::uint32_t count, Action action) {
+  std::vector<double> samples;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const double begin = now_ns();
+    if (Status done = action(); !done) return fail(done.error());
+    samples.push_back((now_ns() - begin) / 1000.0);
+  }
+  return samples;
+}
+
+// The clients, each in a process of its own.
+Result<std::unique_ptr<Worker>> start_holder(const Servers& servers, const char* name) {
+  return Worker::start([&]() -> Result<WorkerFunction> {
     auto lease = LeaseHolder::connect(servers.daemon_socket(), kTenant, name);
     if (!lease) return fail(lease.error());
-    return Holder(std::move(*lease));
-  }
-  Holder(Holder&&) = default;
-  ~Holder() {
-    if (lease_) lease_->stop();
-  }
-  LeaseHolder& lease() { return *lease_; }
+    const std::shared_ptr<LeaseHolder> holder = *lease;  // shared with its link
+    return [holder](const WorkerRequest& request) -> Result<std::vector<double>> {
+      switch (request.operation) {
+        case WorkerRequest::Operation::kSample:
+          return sample(request.count, [&] { return holder->acquire(request.bytes); });
+        case WorkerRequest::Operation::kGiveAll:
+          if (Status given = holder->give_all(); !given) return fail(given.error());
+          break;
+        case WorkerRequest::Operation::kHeld: break;
+      }
+      return std::vector<double>{static_cast<double>(holder->held())};
+    };
+  });
+}
 
- private:
-  explicit Holder(std::shared_ptr<LeaseHolder> lease) : lease_(std::move(lease)) {}
-  std::shared_ptr<LeaseHolder> lease_;  // shared with its link
-};
-
-// Times `action`; nothing if it failed.
-template <class Action>
-bool sample(std::vector<double>& samples, Action action) {
-  const double begin = now_ns();
-  if (!action()) return false;
-  samples.push_back((now_ns() - begin) / 1000.0);
-  return true;
+template <class Echo>
+Result<std::unique_ptr<Worker>> start_echo(const Servers& servers, int round_trips) {
+  return Worker::start([&]() -> Result<WorkerFunction> {
+    // Shared only because std::function is copied.
+    const auto echo = std::make_shared<Echo>(servers.echo_socket());
+    return [echo, round_trips](const WorkerRequest& request) {
+      return sample(request.count, [&]() -> Status {
+        for (int i = 0; i < round_trips; ++i) {
+          if (!echo->round_trip()) return fail(ErrorCode::kUnavailable, "the echo broke");
+        }
+        return {};
+      });
+    };
+  });
 }
 
 void print_percentiles(const char* id, const std::string& suffix, const std::vector<double>& ours,
@@ -90,38 +113,22 @@ void print_percentiles(const char* id, const std::string& suffix, const std::vec
 Status acquire_hot(bool quick) {
   Servers servers;
   if (Status started = servers.start(kCapacity); !started) return started;
-  Result<Holder> holder = Holder::connect(servers, "bench");
-  if (!holder) return fail(holder.error());
-  HandOffEcho hand_off(servers.echo_socket());
-  PollingEcho polling(servers.echo_socket());
+  auto holder = start_holder(servers, "bench");
+  auto hand_off = start_echo<HandOffEcho>(servers, 1);
+  auto polling = start_echo<PollingEcho>(servers, 1);
+  for (const auto* worker : {&holder, &hand_off, &polling}) {
+    if (!*worker) return fail(worker->error());
+  }
   const std::size_t wanted = quick ? 2'000 : 20'000;
   std::vector<double> ours;
   std::vector<double> handed;
   std::vector<double> polled;
-  Status result;
-  const auto acquire = [&] {
-    result = holder->lease().acquire(kAsked);
-    return result.has_value();
-  };
-  // The first blocks warm caches and connections up.
-  for (std::size_t warm = 5; ours.size() < wanted; warm -= warm > 0 ? 1 : 0) {
-    for (std::size_t i = 0; i < kBlock; ++i) {
-      if (!sample(ours, acquire)) return result;
-    }
-    for (std::size_t i = 0; i < kBlock; ++i) {
-      if (!sample(handed, [&] { return hand_off.round_trip(); })) break;
-    }
-    for (std::size_t i = 0; i < kBlock; ++i) {
-      if (!sample(polled, [&] { return polling.round_trip(); })) break;
-    }
-    if (ours.size() != polled.size() || ours.size() != handed.size()) {
-      return fail(ErrorCode::kUnavailable, "the echo server went away");
-    }
-    if (warm > 0) {
-      ours.clear();
-      handed.clear();
-      polled.clear();
-    }
+  for (std::size_t block = 0; ours.size() < wanted; ++block) {
+    if (Status done = (*holder)->sample(kBlock, kAsked, ours); !done) return done;
+    if (Status done = (*hand_off)->sample(kBlock, 0, handed); !done) return done;
+    if (Status done = (*polling)->sample(kBlock, 0, polled); !done) return done;
+    if (block >= kWarmBlocks) continue;
+    for (auto* samples : {&ours, &handed, &polled}) samples->clear();
   }
   print_percentiles("acquire_hot", ", hand-offs alike", ours, handed, "gRPC echo (a)");
   print_percentiles("acquire_hot", ", echo polling", ours, polled, "gRPC echo (b)");
@@ -132,61 +139,58 @@ Status acquire_hot(bool quick) {
 Status acquire_idle(bool quick) {
   Servers servers;
   if (Status started = servers.start(kCapacity); !started) return started;
-  Result<Holder> holder = Holder::connect(servers, "bench");
-  if (!holder) return fail(holder.error());
-  HandOffEcho echo(servers.echo_socket());
+  auto holder = start_holder(servers, "bench");
+  auto echo = start_echo<HandOffEcho>(servers, 1);
+  for (const auto* worker : {&holder, &echo}) {
+    if (!*worker) return fail(worker->error());
+  }
   const std::size_t wanted = quick ? 10 : 120;
   std::vector<double> ours;
   std::vector<double> peer;
-  Status result;
-  const auto measure_ours = [&] {
-    return sample(ours, [&] {
-      result = holder->lease().acquire(kAsked);
-      return result.has_value();
-    });
-  };
-  const auto measure_peer = [&] { return sample(peer, [&] { return echo.round_trip(); }); };
+  const auto measure_ours = [&] { return (*holder)->sample(1, kAsked, ours); };
+  const auto measure_peer = [&] { return (*echo)->sample(1, 0, peer); };
   while (ours.size() < wanted) {
     std::this_thread::sleep_for(kIdle);
     const bool ours_first = ours.size() % 2 == 0;
-    const bool first = ours_first ? measure_ours() : measure_peer();
-    const bool second = ours_first ? measure_peer() : measure_ours();
-    if (!result) return result;
-    if (!first || !second) return fail(ErrorCode::kUnavailable, "the echo server went away");
+    if (Status first = ours_first ? measure_ours() : measure_peer(); !first) return first;
+    if (Status second = ours_first ? measure_peer() : measure_ours(); !second) return second;
   }
   print_percentiles("acquire_idle", ", hand-offs alike", ours, peer, "gRPC echo (a)");
   return {};
 }
 
+Result<Bytes> ask_bytes(Worker& worker, WorkerRequest::Operation operation) {
+  const auto answer = worker.ask({operation, 1, 0});
+  if (!answer) return fail(answer.error());
+  return static_cast<Bytes>(answer->at(0));
+}
+
+// One client holds all as slack, the other takes a part of it each time, up to half of all: beyond
+// its share it would be told to spill instead. Then the whole again.
 Status revoke_slack(bool quick) {
   Servers servers;
   if (Status started = servers.start(kGiB); !started) return started;
-  Result<Holder> idle_holder = Holder::connect(servers, "idle");
-  if (!idle_holder) return fail(idle_holder.error());
-  Result<Holder> asking_holder = Holder::connect(servers, "asking");
-  if (!asking_holder) return fail(asking_holder.error());
-  LeaseHolder& idle = idle_holder->lease();
-  LeaseHolder& asking = asking_holder->lease();
-  HandOffEcho echo(servers.echo_socket());
+  auto idle = start_holder(servers, "idle");
+  auto asking = start_holder(servers, "asking");
+  auto echo = start_echo<HandOffEcho>(servers, 2);
+  for (const auto* worker : {&idle, &asking, &echo}) {
+    if (!*worker) return fail(worker->error());
+  }
   const std::size_t wanted = quick ? 200 : 2'000;
   std::vector<double> ours;
   std::vector<double> peer;
-  Status result;
-  // The arbiter's chunk, so that each revocation frees what one acquire takes.
-  constexpr Bytes kTaken = 4 * kMiB;
+  std::vector<double> filling;
   while (ours.size() < wanted) {
-    if (result = asking.give_all(); !result) return result;
-    const Bytes free = kGiB - idle.held() - asking.held();
-    if (result = idle.acquire(free); !result) return result;
-    // Up to half of all: beyond its share the asker would be told to spill instead.
-    while (asking.held() + kTaken <= kGiB / 2 && ours.size() < wanted) {
-      const bool granted = sample(ours, [&] {
-        result = asking.acquire(kTaken);
-        return result.has_value();
-      });
-      if (!granted) return result;
-      const auto twice = [&] { return echo.round_trip() && echo.round_trip(); };
-      if (!sample(peer, twice)) return fail(ErrorCode::kUnavailable, "the echo server went away");
+    auto asked = ask_bytes(**asking, WorkerRequest::Operation::kGiveAll);
+    if (!asked) return fail(asked.error());
+    const auto held = ask_bytes(**idle, WorkerRequest::Operation::kHeld);
+    if (!held) return fail(held.error());
+    const Bytes free = kGiB - *held - *asked;
+    if (Status filled = (*idle)->sample(1, free, filling); !filled) return filled;
+    for (Bytes taken = *asked; taken + kTaken <= kGiB / 2 && ours.size() < wanted;
+         taken += kTaken) {
+      if (Status done = (*asking)->sample(1, kTaken, ours); !done) return done;
+      if (Status done = (*echo)->sample(1, 0, peer); !done) return done;
     }
   }
   print_percentiles("revoke_slack", "", ours, peer, "two gRPC echoes (a)");

@@ -53,7 +53,7 @@ ROWS = (
         "the same, 2 threads",
         ("bench_reserve", "cargo:datafusion_peer"),
         Target("<=", 0.3),
-        {"one consumer": Target("<=", 0.7), "one reservation": Target("<=", 0.7)},
+        targets={"one consumer": Target("<=", 0.7), "one reservation": Target("<=", 0.7)},
     ),
     Row(
         "acquire_hot",

@@ -54,7 +54,8 @@ if [[ ! -s $base ]]; then
   apt-cache dumpavail >"$base.part"
   if (($(stat -c %s "$base.part") < base_bytes_min)); then
     echo "the package index is empty; apt-get update"
-    as_root apt-get -q update >/dev/null || die "apt-get update failed; without it there is no input"
+    as_root apt-get -q update >/dev/null ||
+      die "apt-get update failed; without it there is no input"
     apt-cache dumpavail >"$base.part"
   fi
   (($(stat -c %s "$base.part") >= base_bytes_min)) ||

@@ -40,7 +40,8 @@ export CCACHE_BASEDIR="$root" CCACHE_NOHASHDIR=1
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=0:abort_on_error=1"
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
 # Debian's gRPC is not instrumented: see the file for what is left out and why.
-export TSAN_OPTIONS="suppressions=$root/tests/tsan.supp:ignore_noninstrumented_modules=1:halt_on_error=1:second_deadlock_stack=1"
+export TSAN_OPTIONS="suppressions=$root/tests/tsan.supp:ignore_noninstrumented_modules=1"
+TSAN_OPTIONS+=":halt_on_error=1:second_deadlock_stack=1"
 export LSAN_OPTIONS="suppressions=$root/tests/lsan.supp:print_suppressions=0"
 
 step() { printf '\n== %s  (%s)\n' "$1" "$(date +%T)"; }

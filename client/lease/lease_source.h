@@ -70,7 +70,8 @@ class LeaseListener {
   /// A stream is up and both sides agree on the totals; requests still open are to be sent again
   /// with the wait they have left. `debt`: the part of held not covered by the lease.
   virtual void on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) = 0;
-  /// The stream is lost; the lease stays. A source reconnects by itself, but not after a final error.
+  /// The stream is lost; the lease stays. A source reconnects by itself, but not after a final
+  /// error.
   virtual void on_detached(const Error& why, bool final) = 0;
   /// Totals moved outside a grant (a cover of debt, a repeat).
   virtual void on_lease_set(const LeaseTotals& daemon, Bytes debt) = 0;

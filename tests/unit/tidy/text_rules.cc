@@ -129,6 +129,7 @@ bool is_cpp(std::string_view path) { return ends_with_any(path, {".h", ".cc", ".
 
 Findings lint_text(const File& file) {
   Findings findings;
+  if (file.text.find('\0') != std::string::npos) return findings;  // binary
   const std::vector<std::string_view> lines = lines_of(file.text);
   const bool test = file.path.starts_with("tests/");
   const std::size_t most = test ? kTestFileLinesMax : kFileLinesMax;

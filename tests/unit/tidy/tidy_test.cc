@@ -109,6 +109,10 @@ TEST(TextRules, BlanksTabsAndLineEnds) {
   EXPECT_THAT(text_findings("shared/x.cc", "\tint x;\n"), HasSubstr("tab"));
 }
 
+TEST(TextRules, BinariesAreNoText) {
+  EXPECT_EQ(text_findings("docs/x.png", std::string("a \n\0\r", 5)), "");
+}
+
 TEST(TextRules, LeftOverNotes) {
   EXPECT_THAT(text_findings("x.md", std::string("later: TO") + "DO\n"), HasSubstr("left-over"));
   EXPECT_EQ(text_findings("x.md", std::string("xTO") + "DOx\n"), "");
@@ -155,6 +159,7 @@ TEST(LayerRules, UpwardsAndSidewaysAreNot) {
       {"client/lease/x.cc", "\"client/transport/session.h\""},
       {"client/transport/x.cc", "\"server/rpc/acceptor.h\""},
       {"client/cli/x.cc", "\"client/transport/session.h\""},
+      {"client/examples/hello/x.cc", "\"shared/bytes.h\""},
       {"client/include/membroker/x.h", "\"shared/bytes.h\""},
       {"client/include/membroker/x.h", "<shared/bytes.h>"},
   };

@@ -80,6 +80,8 @@ const std::vector<Layer>& layers() {
        {"cli11"}},
       {"client/examples/", {"membroker/", "client/examples/"}, {"cli11"}},
       {"client/", {"shared/", "membroker/", "client/"}, {}},
+      // Small tools of the demonstration.
+      {"deploy/", {"shared/", "membroker/", "deploy/"}, {}},
   };
   return all;
 }

@@ -48,7 +48,7 @@ void LeaseCache::set_shared(LeaseShard& shard) {
 // ---- taking and giving ----
 
 Bytes LeaseCache::room(const ShardAccount& account) const {
-  const Bytes share = options_.policy->share(account, book_.sums(), state_.cap());
+  const Bytes share = options_.policy->share(account, book_.sums(), state_.size());
   return std::max<Bytes>(0, std::min(state_.free(), share - account.charged));
 }
 
@@ -60,7 +60,7 @@ bool LeaseCache::someone_lacks() const {
 // What it must get before it is answered: what it needs, and what its task is sure of.
 Bytes LeaseCache::due(const LeaseWaiter& waiter) const {
   const Bytes sure =
-      options_.policy->guaranteed(*waiter.shard->account, book_.sums(), state_.cap());
+      options_.policy->guaranteed(*waiter.shard->account, book_.sums(), state_.size());
   return std::max(waiter.min, std::min(waiter.want, waiter.got + sure));
 }
 
@@ -234,9 +234,9 @@ Instant LeaseCache::tick() {
 
 // ---- figures ----
 
-Bytes LeaseCache::cap() const {
+Bytes LeaseCache::size() const {
   const std::lock_guard lock(mutex_);
-  return state_.cap();
+  return state_.size();
 }
 
 Bytes LeaseCache::used() const {
@@ -251,7 +251,7 @@ Bytes LeaseCache::debt() const {
 
 Bytes LeaseCache::share(const ShardAccount& account) const {
   const std::lock_guard lock(mutex_);
-  return std::min(state_.cap(), options_.policy->share(account, book_.sums(), state_.cap()));
+  return std::min(state_.size(), options_.policy->share(account, book_.sums(), state_.size()));
 }
 
 Bytes LeaseCache::available(const ShardAccount& account) {

@@ -148,7 +148,7 @@ class LeaseCache final : public LeaseListener {
 
   // ---- figures ----
 
-  Bytes cap() const;
+  Bytes size() const;  // of the lease, or the capacity
   Bytes capacity() const { return options_.capacity; }
   Bytes used() const;
   Bytes debt() const;

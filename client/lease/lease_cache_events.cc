@@ -119,8 +119,10 @@ std::optional<SpillNeed> LeaseCache::spill_need() {
     need.deadline = waiter->deadline;
     need.asker = waiter->shard->account;
     need.task = need.asker->task;
-    const Bytes share = options_.policy->share(*need.asker, book_.sums(), state_.cap());
-    need.only_asker = share - need.asker->charged < waiter->min - waiter->got;
+    const Bytes share = options_.policy->share(*need.asker, book_.sums(), state_.size());
+    // A task's share grows as its other consumers spill; another share does not.
+    need.only_asker =
+        need.task == nullptr && share - need.asker->charged < waiter->min - waiter->got;
     need.id = waiter->id;
     return need;
   }

@@ -100,6 +100,8 @@ class LeaseState {
 
   const LeaseTotals& totals() const { return totals_; }
   Bytes cap() const { return totals_.held() - returning_; }
+  /// The lease proper: what is overdrawn and not covered left out.
+  Bytes size() const { return cap() - debt_; }
   Bytes free() const { return cap() - reserved_ - earmarked_; }
   Bytes reserved() const { return reserved_; }
   Bytes earmarked() const { return earmarked_; }

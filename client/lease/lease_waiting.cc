@@ -234,7 +234,7 @@ void LeaseCache::ask(LeaseWaiter& waiter, Turn& turn) {
 void LeaseCache::ask_for_spill(LeaseWaiter& waiter) {
   const bool told_to_spill =
       waiter.got < waiter.min &&
-      options_.policy->guaranteed(*waiter.shard->account, book_.sums(), state_.cap()) == 0;
+      options_.policy->guaranteed(*waiter.shard->account, book_.sums(), state_.size()) == 0;
   if (told_to_spill && !waiter.spill_failed) waiter.spill_target = waiter.min;
 }
 

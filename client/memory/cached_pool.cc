@@ -41,7 +41,7 @@ std::string described_size(const std::string& name, Bytes used, const std::strin
 
 std::string CachedPool::describe() const {
   if (core_->cut_off()) return name_ + "(of the parent process)";
-  return described_size(name_, core_->cache().used(), described_, core_->cache().cap());
+  return described_size(name_, core_->cache().used(), described_, core_->cache().size());
 }
 
 MemoryLimit CachedPool::limit() const {

@@ -188,7 +188,7 @@ class MemoryReservation {
       : shard_(std::exchange(other.shard_, nullptr)) {}
   MemoryReservation& operator=(MemoryReservation&& other) noexcept {
     if (this != &other) {
-      destroy();
+      if (shard_ != nullptr) destroy();
       shard_ = std::exchange(other.shard_, nullptr);
     }
     return *this;

@@ -73,6 +73,13 @@ void log_problems(const char* event, const std::vector<std::string>& problems) {
   for (const std::string& problem : problems) spdlog::warn("{} why={}", event, log_text(problem));
 }
 
+// All that a reload does not take over, to be compared.
+std::string fixed_at_start(AppConfig config) {
+  config.broker.tenants.clear();
+  config.broker.resources.clear();
+  return print_config(config);
+}
+
 rpc::AcceptorOptions door(const AppConfig& config, const std::string& path, unsigned mode) {
   rpc::AcceptorOptions options;
   options.path = path;
@@ -88,7 +95,9 @@ rpc::AcceptorOptions door(const AppConfig& config, const std::string& path, unsi
 class Daemon::Impl {
  public:
   Impl(AppConfig config, std::string config_file)
-      : config_(std::move(config)), config_file_(std::move(config_file)) {}
+      : config_(std::move(config)),
+        config_file_(std::move(config_file)),
+        fixed_(fixed_at_start(config_)) {}
 
   Status start();
   void run();
@@ -104,6 +113,7 @@ class Daemon::Impl {
 
   AppConfig config_;
   const std::string config_file_;
+  const std::string fixed_;
   std::optional<broker::StateStore> store_;
   std::unique_ptr<rpc::BrokerServer> broker_;
   std::unique_ptr<rpc::AdminServer> admin_;
@@ -203,7 +213,10 @@ void Daemon::Impl::reload_config() {
     notify_ready("reload failed, the old configuration stays: " + next.error().message());
     return;
   }
-  next->broker.limits = config_.broker.limits;  // fixed at the start, as all but these two are
+  if (fixed_at_start(*next) != fixed_) {
+    log_problems("reload_problem",
+                 {"only [resources] and [[tenant]] are taken over; all else needs a restart"});
+  }
   broker_->post([before = config_.broker, after = next->broker](broker::Broker& broker,
                                                                 Instant now) {
     const ReloadReport report = reload(before, after, broker, now);

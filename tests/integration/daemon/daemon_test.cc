@@ -64,10 +64,10 @@ class DaemonTest : public ::testing::Test {
 
   std::string path(const std::string& name) const { return folder_ + "/" + name; }
   std::string log() const { return read_all(path("log")); }
-  void configure(const std::string& ram) {
+  void configure(const std::string& ram, const std::string& grace = "1s") {
     std::ofstream(path("m.toml")) << "runtime_directory = \"" << path("run") << "\"\n"
                                   << "state_directory = \"" << path("state") << "\"\n"
-                                  << "[times]\nshutdown_grace = \"1s\"\n"
+                                  << "[times]\nshutdown_grace = \"" << grace << "\"\n"
                                   << "[resources.ram]\n"
                                   << ram;
   }
@@ -225,6 +225,10 @@ TEST_F(DaemonTest, ReloadsOnHup) {
                "event=config_reloaded tenants_set=1 tenants_removed=1 capacities_set=1 "
                "problems=0") != std::string::npos;
   })) << log();
+  EXPECT_THAT(log(), ::testing::Not(HasSubstr("needs a restart")));
+  configure("capacity = \"32MiB\"\n[[tenant]]\npath = \"b\"\n", "2s");
+  ::kill(daemon_, SIGHUP);
+  EXPECT_TRUE(comes_true([&] { return log().find("needs a restart") != std::string::npos; }));
   configure("capacity = \"lots\"\n");
   ::kill(daemon_, SIGHUP);
   EXPECT_TRUE(comes_true([&] {

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -56,6 +57,10 @@ int run(Arguments& arguments) {
     if (auto connected = client->wait_connected(kConnectWait); !connected) {
       return complain(connected.error(), connect_status(connected.error()));
     }
+    // A daemon short of memory lends a smaller floor, and the workspace has to fit into it.
+    const Bytes floor = client->stats().resources.front().floor_bytes;
+    Bytes& workspace = arguments.sort.sizes.workspace;
+    workspace = std::clamp(floor, kSpillWorkspaceBytesMin, workspace);
   }
   auto stats = external_sort::sort_file(*client, arguments.sort);
   if (!stats) return complain(stats.error(), 1);

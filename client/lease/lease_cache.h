@@ -212,6 +212,7 @@ class LeaseCache final : public LeaseListener {
   std::shared_ptr<LeaseSource> source_;  // shared: a call may be under way when it is replaced
   bool attached_ = false;
   bool ever_attached_ = false;
+  std::optional<Error> away_;    // why not attached
   std::optional<Error> final_;   // the connection's last word
   std::optional<Error> closed_;  // why nothing grows any more
   std::uint64_t last_waiter_ = 0;

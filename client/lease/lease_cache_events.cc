@@ -29,6 +29,7 @@ LeaseFigures LeaseCache::figures() {
 void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) {
   Turn turn(*this);
   attached_ = ever_attached_ = true;
+  away_.reset();
   final_.reset();
   const std::vector<RequestId> open = state_.on_attached(daemon, floor, debt);
   for (const LeaseRequest& request : state_.unanswered(now())) {
@@ -43,6 +44,7 @@ void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt)
 void LeaseCache::on_detached(const Error& why, bool final) {
   Turn turn(*this);
   attached_ = false;
+  away_ = why;
   if (final) final_ = why;
   turn.notify = true;
 }
@@ -73,6 +75,7 @@ void LeaseCache::on_revoke(const Revocation& revocation) {
   Turn turn(*this);
   const Instant at = now();
   state_.on_revoke(revocation, at);
+  turn.notify = true;
   if (state_.revocation() == nullptr) return;  // withdrawn, or met already
   if (counted_ != revocation.id) {
     count_revocation();
@@ -89,7 +92,6 @@ void LeaseCache::on_revoke(const Revocation& revocation) {
     return;
   }
   turn.progress.push_back({revocation.id, revocation.target, RevokeState::kWorking, "spilling"});
-  turn.notify = true;
 }
 
 void LeaseCache::on_pulse(bool tight, Bytes chunk) {

@@ -150,10 +150,9 @@ WaitStep LeaseCache::poll_brief(LeaseWaiter& waiter, Turn& turn) {
   WaitStep wait;
   wait.look_again = waiter.deadline;
   if (at >= waiter.deadline) {
-    return refuse(waiter, {ErrorCode::kResourcesExhausted,
-                           attached_ ? "the daemon has not answered yet" : "not connected",
-                           0,
-                           {}});
+    return refuse(waiter,
+                  {ErrorCode::kResourcesExhausted,
+                   attached_ ? "the daemon has not answered yet" : "not connected", 0, away_});
   }
   if (standing_open()) {
     if (waiter.request == standing_ || at - standing_since_ < kBriefWait) return wait;
@@ -206,7 +205,8 @@ WaitStep LeaseCache::poll_acquire(LeaseWaiter& waiter, Turn& turn) {
   if (at >= waiter.deadline) {
     if (waiter.got >= waiter.min) return finish(waiter);  // short of what it was sure of
     if (waiter.request) turn.cancels.push_back(waiter.request);
-    return refuse(waiter, {ErrorCode::kResourcesExhausted, "deadline", 0, waiter.last_denial});
+    return refuse(waiter, {ErrorCode::kResourcesExhausted, "deadline", 0,
+                           away_ ? away_ : waiter.last_denial});
   }
   if (options_.borrows) {
     ask(waiter, turn);

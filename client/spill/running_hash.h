@@ -2,6 +2,9 @@
 
 #define XXH_STATIC_LINKING_ONLY  // for a state that needs no allocation
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // the same functions, in the widest instructions there are
+#endif
 
 #include <cstdint>
 #include <span>

@@ -16,7 +16,8 @@
 /// Writes incompressible data through a spill channel and reads it back. Prints
 ///
 ///     spill_write <MB_per_s>
-///     spill_read <MB_per_s>
+///     spill_read <MB_per_s>            each batch into the same memory, as a merge does
+///     spill_read_batches <MB_per_s>    each batch into memory of its own
 ///     spill_page_cache <MiB the page cache grew by>
 ///
 /// MB are 10^6 bytes of batches. What the writes ended in is on disk: finish() is in the time.
@@ -102,17 +103,14 @@ membroker::Buffer random_batch(Bytes size, std::uint64_t seed) {
   return std::move(buffer).freeze();
 }
 
-double megabytes_per_second(Bytes bytes, Clock::time_point since) {
+void print_speed(const char* what, Bytes bytes, Clock::time_point since) {
   const double seconds = std::chrono::duration<double>(Clock::now() - since).count();
-  return static_cast<double>(bytes) / 1e6 / seconds;
+  std::printf("%s %.0f\n", what, static_cast<double>(bytes) / 1e6 / seconds);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Settings settings = read_arguments(argc, argv);
-  const Bytes batches = std::max<Bytes>(1, settings.bytes / settings.batch);
-  auto workspace = need(membroker::SpillWorkspace::create({.io_uring = settings.io_uring}));
+// Writes everything, and prints how fast that was if it has a name.
+membroker::SpillChannelEnds write_all(const char* name, const Settings& settings,
+                                      const std::shared_ptr<membroker::SpillWorkspace>& workspace) {
   membroker::SpillOptions options;
   options.directories = need(membroker::SpillDirectories::open({settings.dir}));
   options.max_file_size = settings.max_file;
@@ -121,30 +119,46 @@ int main(int argc, char** argv) {
   options.compression = settings.compression;
   if (!settings.direct) options.direct_io = membroker::SpillDirectIo::kOff;
   auto channel = need(membroker::spill_channel(options));
-
   std::vector<membroker::Buffer> samples;
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     samples.push_back(random_batch(settings.batch, seed));
   }
-  const Bytes cached_before = page_cache_bytes();
-  const auto write_start = Clock::now();
+  const Bytes batches = std::max<Bytes>(1, settings.bytes / settings.batch);
+  const auto start = Clock::now();
   for (Bytes i = 0; i < batches; ++i) {
     need(channel.writer.push_batch({&samples[static_cast<std::size_t>(i % 8)], 1}));
   }
   need(channel.writer.finish());
-  const double write_speed = megabytes_per_second(batches * settings.batch, write_start);
+  if (name != nullptr) print_speed(name, batches * settings.batch, start);
+  return channel;
+}
 
-  const auto read_start = Clock::now();
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Settings settings = read_arguments(argc, argv);
+  auto workspace = need(membroker::SpillWorkspace::create({.io_uring = settings.io_uring}));
+  const Bytes cached_before = page_cache_bytes();
+
+  auto channel = write_all("spill_write", settings, workspace);
+  std::vector<std::uint8_t> memory(static_cast<std::size_t>(settings.batch));
+  auto start = Clock::now();
   Bytes read = 0;
+  while (auto bytes = need(channel.reader.next_into(memory))) read += *bytes;
+  print_speed("spill_read", read, start);
+  const membroker::SpillStats stats = channel.reader.stats();
+  if (read != stats.bytes_pushed) give_up("read back less than was written");
+
+  channel = write_all(nullptr, settings, workspace);
+  start = Clock::now();
+  read = 0;
   while (auto batch = need(channel.reader.next())) read += batch->size();
-  const double read_speed = megabytes_per_second(read, read_start);
-  if (read != batches * settings.batch) give_up("read back less than was written");
+  print_speed("spill_read_batches", read, start);
 
   const Bytes cached = page_cache_bytes() - cached_before;
-  std::printf("spill_write %.0f\nspill_read %.0f\nspill_page_cache %.1f\n", write_speed, read_speed,
+  std::printf("spill_page_cache %.1f\n",
               static_cast<double>(cached) / static_cast<double>(membroker::kMiB));
-  std::fprintf(stderr, "direct_io=%d io_uring=%d batches=%lld\n",
-               channel.reader.stats().direct_io ? 1 : 0, workspace->uses_io_uring() ? 1 : 0,
-               static_cast<long long>(batches));
+  std::fprintf(stderr, "direct_io=%d io_uring=%d written=%lld\n", stats.direct_io ? 1 : 0,
+               workspace->uses_io_uring() ? 1 : 0, static_cast<long long>(stats.bytes_written));
   return 0;
 }

@@ -20,7 +20,7 @@ Glyph glyph(BarCell cell) {
     case BarCell::kRoom: return {".", "░", Style::kDim};
     case BarCell::kHeld: return {"#", "█", Style::kGood};
     case BarCell::kRevoking: return {"<", "▓", Style::kWarn};
-    case BarCell::kOverdue: return {"!", "▓", Style::kBad};
+    case BarCell::kOverdue: return {"!", "▚", Style::kBad};
     case BarCell::kWaiting: return {"+", "▒", Style::kWait};
     case BarCell::kGuarantee: return {"|", "│", Style::kBold};
     case BarCell::kHeldGuarantee: return {"|", "▌", Style::kGood};

@@ -15,6 +15,7 @@ using v1::admin::ResourceStatus;
 using v1::admin::Tenant;
 
 constexpr std::size_t kBarLeast = 10;
+constexpr std::size_t kBarGood = 30;  // worth more than two columns of figures
 constexpr std::size_t kBarMost = 80;
 constexpr std::size_t kLinesOfOneTable = 3;  // a blank, the header, one row
 
@@ -74,40 +75,45 @@ std::string resource_lines(const ResourceStatus& resource, const Sample& now, co
   return lines + "\n" + cut(counts_line, look.width) + "\n";
 }
 
-Table tenant_table() {
-  return Table({{"TENANT", false, 8},
-                {"RESOURCE", false, 3, true},
-                {"HELD", true},
-                {"GUARANTEE", true, 0, true},
-                {"LIMIT", true, 0, true},
-                {"REVOKING", true},
-                {"WAITING", true},
-                {""}});
+// Guarantee and limit are drawn in the bar: their columns go where the bar needs the room.
+Table tenant_table(bool wide) {
+  std::vector<Column> columns = {{"TENANT", false, 8}};
+  if (wide) columns.insert(columns.end(), {{"RESOURCE"}, {"GUARANTEE", true}, {"LIMIT", true}});
+  columns.insert(columns.end(), {{"HELD", true}, {"REVOKING", true}, {"WAITING", true}, {""}});
+  return Table(std::move(columns));
 }
 
-void add_tenant(Table& table, const Tenant& tenant, const Cell& bar) {
+void add_tenant(Table& table, bool wide, const Tenant& tenant, const Cell& bar) {
   const auto bytes = [](Bytes value, Style style) {
     return Cell{format_bytes(value), unless_zero(value, style)};
   };
-  table.add({{tenant.path(), tenant.removed() ? Style::kWarn : Style::kPlain},
-             {tenant.resource()},
-             bytes(tenant.held_bytes(), Style::kGood),
-             bytes(tenant.guarantee_bytes(), Style::kPlain),
-             {format_limit(tenant.limit_bytes())},
-             bytes(tenant.revoking_bytes(), Style::kWarn),
-             bytes(tenant.waiting_bytes(), Style::kWait),
-             bar});
+  std::vector<Cell> cells = {{tenant.path(), tenant.removed() ? Style::kWarn : Style::kPlain}};
+  if (wide) {
+    cells.push_back({tenant.resource()});
+    cells.push_back(bytes(tenant.guarantee_bytes(), Style::kPlain));
+    cells.push_back({format_limit(tenant.limit_bytes())});
+  }
+  cells.push_back(bytes(tenant.held_bytes(), Style::kGood));
+  cells.push_back(bytes(tenant.revoking_bytes(), Style::kWarn));
+  cells.push_back(bytes(tenant.waiting_bytes(), Style::kWait));
+  cells.push_back(bar);
+  table.add(std::move(cells));
+}
+
+// Columns of everything but the bar.
+std::size_t text_width(const Sample& now, std::size_t rows, bool wide) {
+  Table table = tenant_table(wide);
+  for (std::size_t i = 0; i < rows; ++i) {
+    add_tenant(table, wide, now.tenants.tenants(static_cast<int>(i)), {"", Style::kPlain, true, 0});
+  }
+  return table.natural_width();
 }
 
 std::string tenant_bars(const Sample& now, std::size_t rows_most, const Look& look) {
-  Table plain = tenant_table();
-  const Cell least{std::string(kBarLeast, ' '), Style::kPlain, true, kBarLeast};
   const auto rows = std::min(rows_most, static_cast<std::size_t>(now.tenants.tenants_size()));
-  for (std::size_t i = 0; i < rows; ++i) {
-    add_tenant(plain, now.tenants.tenants(static_cast<int>(i)), least);
-  }
-  const std::size_t width = bar_width(look.width, plain.natural_width() - kBarLeast);
-  Table table = tenant_table();
+  const bool wide = text_width(now, rows, true) + kBarGood <= look.width;
+  const std::size_t width = bar_width(look.width, text_width(now, rows, wide));
+  Table table = tenant_table(wide);
   for (std::size_t i = 0; i < rows; ++i) {
     const Tenant& tenant = now.tenants.tenants(static_cast<int>(i));
     const BarFigures figures{tenant.held_bytes(),      tenant.revoking_bytes(),
@@ -116,7 +122,8 @@ std::string tenant_bars(const Sample& now, std::size_t rows_most, const Look& lo
     const ResourceStatus* resource = find(now.status, tenant.resource());
     const Bytes scale = resource == nullptr ? 0 : resource->capacity_bytes();
     const auto cells = bar_cells(figures, scale, width);
-    add_tenant(table, tenant, {draw(cells, look.unicode, look.colour), Style::kPlain, true, width});
+    const Cell bar{draw(cells, look.unicode, look.colour), Style::kPlain, true, width};
+    add_tenant(table, wide, tenant, bar);
   }
   return table.render(look.width, look.colour);
 }
@@ -128,9 +135,30 @@ std::string lease_rows(const Sample& now, std::size_t rows, const Look& look) {
     return a->held_bytes() > b->held_bytes();
   });
   if (leases.size() > rows) leases.resize(rows);
-  v1::admin::ListLeasesResponse shown;
-  for (const Lease* lease : leases) *shown.add_leases() = *lease;
-  return render(shown, look);
+  Table table({{"SESSION", true},
+               {"TENANT", false, 8},
+               {"CLIENT", false, 8},
+               {"HELD", true},
+               {"SLACK", true},
+               {"RECLAIMABLE", true, 0, true},
+               {"SPILLED", true, 0, true},
+               {"REVOKING", true},
+               {"ASKED", false, 10, true}});
+  const auto bytes = [](Bytes value, Style style) {
+    return Cell{format_bytes(value), unless_zero(value, style)};
+  };
+  for (const Lease* lease : leases) {
+    table.add({{std::to_string(lease->session_id())},
+               {lease->tenant()},
+               {lease->client_name()},
+               bytes(lease->held_bytes(), Style::kGood),
+               bytes(lease->slack_bytes(), Style::kPlain),
+               bytes(lease->reclaimable_bytes(), Style::kPlain),
+               bytes(lease->spilled_bytes(), Style::kPlain),
+               bytes(lease->revoking_bytes(), Style::kWarn),
+               {revocation(*lease)}});
+  }
+  return table.render(look.width, look.colour);
 }
 
 std::size_t line_count(const std::string& text) {

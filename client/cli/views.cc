@@ -82,13 +82,6 @@ std::string plural(std::uint64_t count, const char* word) {
   return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
 }
 
-// What a lease is asked for: "slack fair_share 1.5 s", or nothing.
-std::string revocation(const Lease& lease) {
-  if (lease.revoking_bytes() == 0) return {};
-  return lease.revoke_stage() + " " + lease.revoke_reason() + " " +
-         format_duration(static_cast<Millis>(lease.revoke_deadline_ms()));
-}
-
 std::string labels(const Session& session) {
   std::map<std::string, std::string> sorted(session.labels().begin(), session.labels().end());
   std::string text;
@@ -97,6 +90,12 @@ std::string labels(const Session& session) {
 }
 
 }  // namespace
+
+std::string revocation(const v1::admin::Lease& lease) {
+  if (lease.revoking_bytes() == 0) return {};
+  return lease.revoke_stage() + " " + lease.revoke_reason() + " " +
+         format_duration(static_cast<Millis>(lease.revoke_deadline_ms()));
+}
 
 Style unless_zero(std::int64_t value, Style style) { return value == 0 ? Style::kDim : style; }
 

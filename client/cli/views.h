@@ -26,6 +26,9 @@ std::string render(const v1::admin::ResourceStatus& resource, const Look& look);
 /// "membrokerd 0.1.0  pid 123  epoch 7  up 1h02m  serving".
 std::string headline(const v1::admin::GetStatusResponse& status, const Look& look);
 
+/// What a lease is asked for: "slack fair_share 1.5 s", or nothing.
+std::string revocation(const v1::admin::Lease& lease);
+
 /// Colours by meaning: zero is dim, anything else as given.
 Style unless_zero(std::int64_t value, Style style);
 

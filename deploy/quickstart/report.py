@@ -68,9 +68,13 @@ class Report:
 
     def _check_shares(self, tenants):
         first, second = self._sorts
+        # Weighted max-min fairness: of what the guarantees leave, each gets by its weight.
         weights = [tenants[sort.tenant]["weight"] for sort in self._sorts]
-        shares = [self._capacity * weight // sum(weights) for weight in weights]
-        alone = max(self._held(first.tenant, 0, second.started), default=0)
+        guarantees = [tenants[sort.tenant]["guarantee"] for sort in self._sorts]
+        surplus = self._capacity - sum(guarantees)
+        shares = [g + surplus * w // sum(weights) for g, w in zip(guarantees, weights)]
+        alone = max(s.by_tenant.get(first.tenant, 0) for s in self._samples
+                    if not s.by_tenant.get(second.tenant))
         self._row(f"{first.tenant} alone got", format_bytes(alone),
                   f">= 90% of {format_bytes(self._capacity)}", alone >= 0.9 * self._capacity)
         overlap_end = min(first.ended, second.ended)

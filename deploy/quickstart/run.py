@@ -17,26 +17,27 @@ from watch import LeaseWatch, RssWatch
 
 MIB = 1 << 20
 CAPACITY = 256 * MIB
-# Weights 2 and 1; the smaller tenant has a guarantee.
-TENANTS = {"etl": {"weight": 2}, "reports": {"weight": 1, "guarantee": "48MiB"}}
+# The smaller tenant has a guarantee.
+TENANTS = {
+    "etl": {"weight": 2, "guarantee": 0},
+    "reports": {"weight": 1, "guarantee": 48 * MIB},
+}
 CONFIG = """\
 runtime_directory = "{run}"
 state_directory = "{run}/state"
-log = {{ level = "info" }}
 [resources.ram]
-capacity = "256MiB"
+capacity = {capacity}
+"""
+CONFIG_TENANT = """\
 [[tenant]]
-path = "etl"
-weight = 2
-[[tenant]]
-path = "reports"
-weight = 1
-guarantee = "48MiB"
+path = "{path}"
+weight = {weight}
+guarantee = {guarantee}
 """
 FULL = 0.9  # of the capacity: what a sort alone gets to before the other one is started
 START_WAIT_S = 15
 SORT_WAIT_S = 600
-DRAW_INTERVAL_S = 0.5
+DRAW_INTERVAL_S = 1
 
 
 class Failed(Exception):
@@ -47,7 +48,10 @@ class Daemon:
     def __init__(self, bin_dir, run_dir):
         self.run_dir = run_dir
         config = run_dir / "membrokerd.toml"
-        config.write_text(CONFIG.format(run=run_dir))
+        text = CONFIG.format(run=run_dir, capacity=CAPACITY)
+        for path, policy in TENANTS.items():
+            text += CONFIG_TENANT.format(path=path, **policy)
+        config.write_text(text)
         self.log_path = run_dir / "membrokerd.log"
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(

@@ -54,7 +54,7 @@ class LeaseWatch(threading.Thread):
     def __init__(self, membrokerctl, socket, started, on_sample):
         super().__init__(daemon=True)
         self.samples = []
-        self._started = started
+        self._begin = started
         self._on_sample = on_sample
         self._process = subprocess.Popen(
             [membrokerctl, "--socket", socket, "-o", "json", "top", "--interval", LEASE_INTERVAL],
@@ -65,7 +65,7 @@ class LeaseWatch(threading.Thread):
 
     def run(self):
         for line in self._process.stdout:
-            sample = parse_sample(line, self._started)
+            sample = parse_sample(line, self._begin)
             self.samples.append(sample)
             self._on_sample(sample)
 

@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -36,7 +35,12 @@ int complain(const Error& error, int status) {
 
 Result<Client> open_client(Arguments& arguments) {
   if (arguments.embedded.empty()) {
-    return Client::open({.tenant = arguments.tenant, .socket = arguments.socket});
+    // A floor has to be free when the session opens, and others may hold all there is. Without one
+    // the workspace is asked for like other memory, waits for its turn, and is kept.
+    return Client::open({.tenant = arguments.tenant,
+                         .socket = arguments.socket,
+                         .client_name = "external_sort",
+                         .resources = {{.name = "ram", .floor_bytes = 0}}});
   }
   const auto capacity = parse_bytes(arguments.embedded);
   if (!capacity) return fail(capacity.error());
@@ -57,10 +61,6 @@ int run(Arguments& arguments) {
     if (auto connected = client->wait_connected(kConnectWait); !connected) {
       return complain(connected.error(), connect_status(connected.error()));
     }
-    // A daemon short of memory lends a smaller floor, and the workspace has to fit into it.
-    const Bytes floor = client->stats().resources.front().floor_bytes;
-    Bytes& workspace = arguments.sort.sizes.workspace;
-    workspace = std::clamp(floor, kSpillWorkspaceBytesMin, workspace);
   }
   auto stats = external_sort::sort_file(*client, arguments.sort);
   if (!stats) return complain(stats.error(), 1);

@@ -4,6 +4,14 @@
 #include <utility>
 
 namespace membroker::external_sort {
+namespace {
+
+// Less would make spilling wait for the disk at every batch.
+constexpr Bytes kWorkspaceMin = 4 * kMiB;
+// Others may have to spill first.
+constexpr std::chrono::seconds kPatience{60};
+
+}  // namespace
 
 Sizes Sizes::of_capacity(Bytes capacity) {
   Sizes sizes;
@@ -21,11 +29,12 @@ Result<WorkMemory> WorkMemory::create(Client& client, const Sizes& sizes) {
   memory.sizes_ = sizes;
   const auto pool = client.pool();
   auto paid = MemoryConsumer("spill workspace").register_with(pool);
-  if (auto got = paid.acquire(sizes.workspace, sizes.workspace, std::chrono::seconds(30)); !got) {
-    return fail(got.error());
-  }
-  auto workspace = SpillWorkspace::create(
-      {.bytes = sizes.workspace, .allocator = make_allocator(std::move(paid))});
+  const auto got =
+      paid.acquire(std::min(kWorkspaceMin, sizes.workspace), sizes.workspace, kPatience);
+  if (!got) return fail(got.error());
+  memory.sizes_.workspace = *got;
+  auto workspace =
+      SpillWorkspace::create({.bytes = *got, .allocator = make_allocator(std::move(paid))});
   if (!workspace) return fail(workspace.error());
   memory.workspace_ = *std::move(workspace);
   memory.blocks_ =

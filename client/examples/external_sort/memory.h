@@ -14,7 +14,7 @@
 /// All memory the sort puts records into, charged to the client's lease in three parts:
 ///  - blocks of input lines: most of it, and what a revocation can have back;
 ///  - buffers of runs being written and merged, and of the output: little, needed to get on;
-///  - the workspace of spill files, inside the lease's floor: so spilling never needs a grant.
+///  - the workspace of spill files, taken first and kept: so spilling never needs a grant.
 ///
 /// Thread: the sort's.
 
@@ -34,7 +34,7 @@ struct Sizes {
 
 class WorkMemory {
  public:
-  /// Takes the workspace; may connect. Errors: of the client and the pool.
+  /// Takes the workspace, for which it may have to wait. Errors: of the client and the pool.
   static Result<WorkMemory> create(Client& client, const Sizes& sizes);
 
   const Sizes& sizes() const { return sizes_; }

@@ -87,7 +87,7 @@ Status Broker::on_acquire(Session& session, const v1::Acquire& acquire) {
   v1::ServerMessage refusal;
   v1::Denied* denied = refusal.mutable_denied();
   denied->set_request_id(request.value);
-  denied->set_resource(acquire.resource());
+  denied->set_resource(acquire.resource().substr(0, config_.limits.text_bytes_max));
   if (lease == nullptr) {
     denied->set_reason(v1::DENY_REASON_INVALID);
     denied->set_hint(v1::DENY_HINT_NONE);

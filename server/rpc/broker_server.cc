@@ -70,6 +70,8 @@ class BrokerServer::Impl final : public StreamOwner {
   void run_jobs();
   void pump();
   void write_next(SessionStream& stream);
+  void close_connections_of(const broker::Peer& peer);
+  void close_queue_if_done();
   void listen();
   void stream_started(SessionStream& stream) override;
   void stream_read(SessionStream& stream, grpc::ByteBuffer& message) override;
@@ -96,7 +98,8 @@ class BrokerServer::Impl final : public StreamOwner {
   std::uint64_t next_stream_ = 1;
   v1::ClientFrame frame_in_;  // reused: a frame's messages are allocated once
   v1::ServerFrame frame_out_;
-  bool listening_ = true;
+  bool closing_ = false;  // the server takes no calls any more
+  bool queue_closed_ = false;
 
   mutable std::mutex snapshot_mutex_;  // leaf; guards snapshot_
   std::shared_ptr<const broker::Snapshot> snapshot_;
@@ -126,7 +129,10 @@ BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledge
   server_ = builder.BuildAndStart();
   MB_CHECK(server_ != nullptr);  // binds nothing, so nothing can be taken
   watch_ = std::make_unique<broker::ProcessWatch>([this](const broker::Peer& peer) {
-    post([peer](broker::Broker& broker, Instant now) { broker.process_ended(peer, now); });
+    post([this, peer](broker::Broker& broker, Instant now) {
+      broker.process_ended(peer, now);
+      close_connections_of(peer);
+    });
   });
   broker_ = std::make_unique<broker::Broker>(
       std::move(config), epoch, ledger_,
@@ -185,6 +191,26 @@ void BrokerServer::Impl::run() {
     if (status == grpc::CompletionQueue::GOT_EVENT) static_cast<CqEvent*>(tag)->on_event(ok);
     const Instant now = monotonic_now();
     if (broker_->next_deadline() <= now) broker_->expire(now);
+    close_queue_if_done();
+  }
+}
+
+/// No operation may begin on a queue that is shut down, and a stream may begin one (its Finish) as
+/// long as a tag of it is under way: so the queue goes after the last stream.
+void BrokerServer::Impl::close_queue_if_done() {
+  if (!closing_ || queue_closed_ || !streams_.empty()) return;
+  queue_closed_ = true;
+  inbox_.close();
+  queue_->Shutdown();
+}
+
+/// A forked child may hold the sockets of a process that has ended, for ever.
+void BrokerServer::Impl::close_connections_of(const broker::Peer& peer) {
+  for (const auto& [id, stream] : streams_) {
+    const auto& connection = stream->connection();
+    if (connection && connection->peer == peer) {
+      acceptor_->shutdown_connection(connection->generation);
+    }
   }
 }
 
@@ -284,8 +310,7 @@ void BrokerServer::Impl::shutdown() {
   });
   // Streams that do not end, because their client does not read, are cancelled at the deadline.
   server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(shutdown_grace_));
-  inbox_.close();
-  queue_->Shutdown();
+  post([this](broker::Broker&, Instant) { closing_ = true; });
   thread_.join();
   acceptor_.reset();
   watch_.reset();

@@ -1,14 +1,21 @@
 #include "server/rpc/session_stream.h"
 
+#include <chrono>
 #include <utility>
 
 #include "shared/check.h"
 
 namespace membroker::rpc {
+namespace {
+
+constexpr std::chrono::seconds kLinger{1};
+
+}  // namespace
 
 void SessionStream::listen(Service& service, grpc::ServerCompletionQueue& queue) {
   // Delivered only for a call that has started; counted there.
   context_.AsyncNotifyWhenDone(&done_);
+  queue_ = &queue;
   ++outstanding_;
   service.RequestSession(&context_, &rpc_, &queue, &queue, &started_);
 }
@@ -79,14 +86,23 @@ void SessionStream::lose() {
 void SessionStream::end(grpc::Status status) {
   if (end_) return;
   end_ = std::move(status);
+  if (writing_) {
+    ++outstanding_;
+    linger_.Set(queue_, std::chrono::system_clock::now() + kLinger, &lingered_);
+  }
   finish_if_possible();
 }
 
 void SessionStream::finish_if_possible() {
   if (!end_ || writing_ || finishing_) return;
   finishing_ = true;
+  linger_.Cancel();
   ++outstanding_;
   rpc_.Finish(*end_, &finished_);
+}
+
+void SessionStream::on_lingered(bool) {
+  if (!finishing_) context_.TryCancel();
 }
 
 }  // namespace membroker::rpc

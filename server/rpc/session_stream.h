@@ -1,5 +1,6 @@
 #pragma once
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
 #include <cstdint>
@@ -57,7 +58,8 @@ class SessionStream {
   void begin(const Connection& connection);
   bool can_write() const { return begun_ && !writing_ && !end_ && !lost_; }
   void write(grpc::ByteBuffer message);
-  /// Sends the status, once what is being written has been. The first call counts.
+  /// Sends the status, once what is being written has been; if the client does not take that, the
+  /// stream is cancelled a second later. The first call counts.
   void end(grpc::Status status);
 
   broker::ConnectionId id() const { return id_; }
@@ -79,6 +81,7 @@ class SessionStream {
   void on_written(bool ok);
   void on_finished(bool ok);
   void on_cancelled_or_done(bool ok);
+  void on_lingered(bool ok);
   void read();
   void lose();
   void finish_if_possible();
@@ -91,6 +94,8 @@ class SessionStream {
   grpc::ByteBuffer outgoing_;  // lives until its write has ended
   std::optional<Connection> connection_;
   std::optional<grpc::Status> end_;
+  grpc::ServerCompletionQueue* queue_ = nullptr;
+  grpc::Alarm linger_;   // bounds the write that end() waits for
   int outstanding_ = 0;  // tags that have not come back
   bool begun_ = false;
   bool writing_ = false;
@@ -102,6 +107,7 @@ class SessionStream {
   Tag written_{*this, &SessionStream::on_written};
   Tag finished_{*this, &SessionStream::on_finished};
   Tag done_{*this, &SessionStream::on_cancelled_or_done};
+  Tag lingered_{*this, &SessionStream::on_lingered};
 };
 
 }  // namespace membroker::rpc

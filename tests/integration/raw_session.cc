@@ -10,22 +10,26 @@ std::shared_ptr<grpc::Channel> open_channel(const std::string& socket) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);  // also the patience of a connect
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   return grpc::CreateCustomChannel("unix:" + socket, grpc::InsecureChannelCredentials(), arguments);
 }
 
 }  // namespace
 
-RawSession::RawSession(const std::string& broker_socket)
+RawSession::RawSession(const std::string& broker_socket, bool reads)
     : channel_(open_channel(broker_socket)), stub_(v1::Broker::NewStub(channel_)) {
   stream_ = stub_->Session(&context_);
-  reader_ = std::thread([this] { read(); });
+  if (reads) reader_ = std::thread([this] { read(); });
 }
 
 RawSession::~RawSession() {
   context_.TryCancel();
-  reader_.join();
+  if (reader_.joinable()) {
+    reader_.join();
+  } else {
+    static_cast<void>(stream_->Finish());
+  }
 }
 
 void RawSession::read() {
@@ -59,6 +63,11 @@ bool RawSession::send(std::initializer_list<v1::ClientMessage> messages) {
   frame.set_attach(attach_);
   for (const v1::ClientMessage& message : messages) *frame.add_messages() = message;
   return send_frame(frame);
+}
+
+void RawSession::set_fences(std::uint64_t epoch, std::uint64_t attach) {
+  welcome_.set_epoch(epoch);
+  attach_ = attach;
 }
 
 bool RawSession::send_frame(const v1::ClientFrame& frame) { return stream_->Write(frame); }

@@ -21,12 +21,13 @@
 namespace membroker::testing {
 
 /// One Session stream over a connection of its own that says exactly what a test tells it to. Keeps
-/// no totals, sends no heartbeat. Reads on a thread of its own, from the start.
+/// no totals, sends no heartbeat. Reads on a thread of its own, from the start, unless it is to be
+/// one of those that never read.
 ///
 /// Thread: the test's.
 class RawSession {
  public:
-  explicit RawSession(const std::string& broker_socket);
+  explicit RawSession(const std::string& broker_socket, bool reads = true);
   ~RawSession();  // cancels the stream
 
   /// Sends Hello as `attach` and waits for Welcome; false if the stream ended instead.
@@ -34,6 +35,8 @@ class RawSession {
   /// Sends a frame of the epoch of Welcome and the attach of attach().
   bool send(std::initializer_list<v1::ClientMessage> messages);
   bool send_frame(const v1::ClientFrame& frame);
+  /// For one that does not read: it cannot know the epoch.
+  void set_fences(std::uint64_t epoch, std::uint64_t attach);
 
   /// The oldest message that matches and was not taken before; nothing if none comes in time.
   using Match = std::function<bool(const v1::ServerMessage& message)>;

@@ -136,6 +136,31 @@ TEST_F(BadInputTest, AStreamThatEndsWithoutGoodbyeMakesSuspect) {
   EXPECT_TRUE(admin_->session_becomes(session->welcome().session_id(), "suspect"));
 }
 
+TEST_F(BadInputTest, AClientThatAsksAndNeverReadsLosesItsStream) {
+  RawSession session(daemon_.broker_socket(), false);
+  session.set_fences(admin_->status().epoch(), 1);
+  v1::ClientFrame first;
+  first.set_attach(1);
+  *first.add_messages()->mutable_hello() = hello("a", claim(0));
+  ASSERT_TRUE(session.send_frame(first));
+  v1::ClientFrame frame;
+  frame.set_epoch(admin_->status().epoch());
+  frame.set_attach(1);
+  for (std::uint64_t i = 1; i <= 64; ++i) {
+    *frame.add_messages() = acquire(i, 1, 1, 0);
+    frame.mutable_messages()->rbegin()->mutable_acquire()->set_resource(std::string(128, 'x'));
+  }
+  // gRPC takes a window full of answers; what comes after them waits in the broker, and is bounded.
+  int frames = 0;
+  while (frames < 20'000 && session.send_frame(frame)) ++frames;
+  EXPECT_LT(frames, 20'000);
+  EXPECT_TRUE(daemon_.logs("256 answers are unread"));
+  EXPECT_TRUE(comes_true([&] {
+    const auto now = admin_->sessions();
+    return now.sessions_size() == 1 && now.sessions(0).state() == "suspect";
+  }));
+}
+
 class WrongUidTest : public SessionTest {
  protected:
   static constexpr uid_t kOther = 4711;

@@ -16,7 +16,7 @@ int main() {
 
   std::mutex mutex;
   std::vector<MutableBuffer> cache;  // 1 MiB blocks, each charged to this process's lease
-  auto drop = [&](const SpillRequest& request) {  // on a library thread; spill to disk if it matters
+  auto drop = [&](const SpillRequest& request) {  // on a library thread; spill what matters
     std::lock_guard lock(mutex);
     std::int64_t freed = 0;
     for (; freed < request.bytes && !cache.empty(); freed += 1 << 20) cache.pop_back();

@@ -57,6 +57,15 @@ bool LeaseCache::someone_lacks() const {
                      [this](const LeaseWaiter* waiter) { return waiter->got < due(*waiter); });
 }
 
+// True: bytes that come free belong to a waiter. One at the end of its share holds nobody up.
+bool LeaseCache::someone_is_next() const {
+  return std::any_of(waiters_.begin(), waiters_.end(), [this](const LeaseWaiter* waiter) {
+    const ShardAccount& account = *waiter->shard->account;
+    return waiter->got < due(*waiter) &&
+           options_.policy->share(account, book_.sums(), state_.size()) > account.charged;
+  });
+}
+
 // What it must get before it is answered: what it needs, and what its task is sure of.
 Bytes LeaseCache::due(const LeaseWaiter& waiter) const {
   const Bytes sure =
@@ -90,7 +99,7 @@ bool LeaseCache::take_locked(LeaseShard& shard, Bytes n, Turn& turn) {
 
 bool LeaseCache::take(LeaseShard& shard, Bytes n) {
   Turn turn(*this);
-  if (closed_ || someone_lacks() || !take_locked(shard, n, turn)) return false;
+  if (closed_ || someone_is_next() || !take_locked(shard, n, turn)) return false;
   prefetch(turn);
   return true;
 }
@@ -109,7 +118,7 @@ void LeaseCache::drop_hold(LeaseWaiter& waiter) {
 
 void LeaseCache::grow(LeaseShard& shard, Bytes n) {
   Turn turn(*this);
-  if (!closed_ && !someone_lacks() && take_locked(shard, n, turn)) return;
+  if (!closed_ && !someone_is_next() && take_locked(shard, n, turn)) return;
   state_.unreserve(book_.drain(shard));
   const Bytes missing = state_.overdraw(n);
   counters_.overdrawn_total += missing;

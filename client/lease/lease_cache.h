@@ -183,6 +183,7 @@ class LeaseCache final : public LeaseListener {
   void hold(LeaseWaiter& waiter, Bytes n);
   void drop_hold(LeaseWaiter& waiter);
   bool someone_lacks() const;
+  bool someone_is_next() const;
   Bytes due(const LeaseWaiter& waiter) const;
 
   void settle(Turn& turn);

@@ -135,7 +135,7 @@ WaitStep LeaseCache::poll_brief(LeaseWaiter& waiter, Turn& turn) {
   const Bytes n = waiter.want;
   if (waiter.got == n) return finish(waiter);
   drop_hold(waiter);  // the grant covers only what was missing; with what is free it may be enough
-  if (!someone_lacks() && take_locked(*waiter.shard, n, turn)) {
+  if (!someone_is_next() && take_locked(*waiter.shard, n, turn)) {
     forget(waiter);
     prefetch(turn);
     WaitStep step;
@@ -188,7 +188,7 @@ WaitStep LeaseCache::poll_acquire(LeaseWaiter& waiter, Turn& turn) {
     book_.count_waiting(*waiter.shard->account, 1);
     settle(turn);
   }
-  if (!someone_lacks()) {
+  if (!someone_is_next()) {
     hold(waiter, std::min(waiter.want - waiter.got, room(*waiter.shard->account)));
   }
   const Instant at = now();

@@ -17,6 +17,19 @@ struct InsideSpill {
   ~InsideSpill() { --spill_depth; }
 };
 
+struct Calling {
+  explicit Calling(ConsumerState& its_consumer) : consumer(its_consumer) {
+    consumer.calling.store(true);
+  }
+  Calling(const Calling&) = delete;
+  Calling& operator=(const Calling&) = delete;
+  ~Calling() {
+    consumer.calling.store(false);
+    consumer.calling.notify_all();
+  }
+  ConsumerState& consumer;
+};
+
 }  // namespace
 
 bool inside_spill() noexcept { return spill_depth > 0; }
@@ -73,11 +86,29 @@ bool ConsumerState::detach(ReservationState& reservation) {
   return reservations.empty();
 }
 
+void ConsumerState::quiesce() {
+  {
+    const std::lock_guard lock(mutex);
+    if (reservations.size() == 1) registered.store(false);
+  }
+  if (!inside_spill()) calling.wait(true);
+}
+
+SpillClaim::SpillClaim(std::shared_ptr<ConsumerState> consumer) {
+  if (!consumer->spilling.exchange(true)) consumer_ = std::move(consumer);
+}
+
+SpillClaim::~SpillClaim() {
+  if (consumer_ != nullptr) consumer_->spilling.store(false);
+}
+
 std::int64_t run_spill(ConsumerState& consumer, const SpillRequest& request) {
   const std::int64_t before = consumer.used();
   std::int64_t claimed = 0;
   std::string error;
   {
+    const Calling calling(consumer);
+    if (!consumer.registered.load()) return 0;  // ending: see quiesce()
     const InsideSpill inside;
     try {
       claimed = consumer.spill(request);

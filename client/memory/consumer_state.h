@@ -44,8 +44,11 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   lease::ShardAccount account;
   std::atomic<bool> registered{false};
   std::atomic<int> no_spill_sections{0};
-  std::atomic<int> threads_inside{0};  // waiting in a call that did not allow spilling
-  std::atomic<bool> spilling{false};   // its call-back runs
+  // Threads waiting in a call that did not allow spilling: in any, and in acquire().
+  std::atomic<int> threads_inside{0};
+  std::atomic<int> threads_acquiring{0};
+  std::atomic<bool> spilling{false};                       // a SpillClaim lives
+  std::atomic<bool> calling{false};                        // its call-back runs
   std::atomic<std::int64_t> spill_down_to{kNoSpillAsked};  // of a cooperative consumer
 
   std::mutex mutex;  // guards the rest; taken before a pool's
@@ -58,13 +61,31 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   std::int64_t peak();
   void reset_peak();
   void attach(ReservationState& reservation);
+  /// Before a reservation ends, the last one or another: waits for the call-back that runs now, if
+  /// this is not its thread, for it may use the reservation. None begins after the last one's.
+  void quiesce();
   /// True: that was the last one.
   bool detach(ReservationState& reservation);
 };
 
+/// The right to run the consumer's call-back, or to raise its flag. Empty if another has it.
+class SpillClaim {
+ public:
+  explicit SpillClaim(std::shared_ptr<ConsumerState> consumer);
+  SpillClaim(SpillClaim&& other) noexcept = default;
+  SpillClaim& operator=(SpillClaim&& other) noexcept = default;
+  ~SpillClaim();
+
+  explicit operator bool() const { return consumer_ != nullptr; }
+  ConsumerState& consumer() const { return *consumer_; }
+
+ private:
+  std::shared_ptr<ConsumerState> consumer_;  // kept alive while it spills
+};
+
 /// Runs the consumer's call-back on this thread. Returns what it freed, measured by what the
 /// consumer uses, or by its word where that is less. If it threw: 0, and the reason is kept.
-/// The caller has set `spilling`.
+/// The caller holds its SpillClaim.
 std::int64_t run_spill(ConsumerState& consumer, const SpillRequest& request);
 
 /// True on a thread that runs a spill call-back.

@@ -100,8 +100,10 @@ Result<std::int64_t> MemoryConsumer::spill(std::int64_t bytes) {
   if (!state_->spill) {
     return fail(ErrorCode::kUnsupported, "consumer '" + name() + "' has no spill call-back");
   }
-  if (state_->spilling.exchange(true)) {
-    return fail(ErrorCode::kResourcesExhausted, "consumer '" + name() + "' is spilling already");
+  const detail::SpillClaim claim(state_);
+  if (!claim) {
+    return fail(ErrorCode::kResourcesExhausted,
+                "consumer '" + name() + "' is spilling already");
   }
   detail::PoolCore* core = nullptr;
   {
@@ -115,7 +117,6 @@ Result<std::int64_t> MemoryConsumer::spill(std::int64_t bytes) {
   request.bytes = bytes;
   const std::int64_t freed = detail::run_spill(*state_, request);
   if (held != nullptr) held->cache().end_spill();
-  state_->spilling.store(false);
   const std::lock_guard lock(state_->mutex);
   if (!state_->spill_error.empty()) {
     return fail(ErrorCode::kResourcesExhausted,

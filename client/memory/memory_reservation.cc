@@ -189,6 +189,7 @@ void MemoryReservation::destroy() noexcept {
     static_cast<void>(state.release());  // its pool's mutexes are the parent process's
     return;
   }
+  state->consumer->quiesce();
   if (state->core != nullptr) {
     state->core->cancel_of(*state);
     state->core->cache().remove(*state);
@@ -198,7 +199,6 @@ void MemoryReservation::destroy() noexcept {
   shard_ = nullptr;
   const auto consumer = state->consumer;
   if (consumer->detach(*state)) {
-    consumer->registered.store(false);
     state->pool->unregister_consumer(PoolAccess::consumer(consumer));
   }
   const auto pool = std::move(state->pool);  // may end here, after the reservation

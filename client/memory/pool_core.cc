@@ -12,17 +12,23 @@ namespace {
 // How often a clock that is not the steady one is looked at.
 constexpr Millis kVirtualTimeSlice = 2;
 
-struct InsideCall {
-  InsideCall(ConsumerState& its_consumer, bool counts)
-      : consumer(counts ? &its_consumer : nullptr) {
-    if (consumer != nullptr) consumer->threads_inside.fetch_add(1);
+/// While it lives its consumer is not chosen for spilling.
+class InsideCall {
+ public:
+  InsideCall(ConsumerState& consumer, bool acquires) : consumer_(consumer), acquires_(acquires) {
+    consumer_.threads_inside.fetch_add(1);
+    if (acquires_) consumer_.threads_acquiring.fetch_add(1);
   }
   InsideCall(const InsideCall&) = delete;
   InsideCall& operator=(const InsideCall&) = delete;
   ~InsideCall() {
-    if (consumer != nullptr) consumer->threads_inside.fetch_sub(1);
+    if (acquires_) consumer_.threads_acquiring.fetch_sub(1);
+    consumer_.threads_inside.fetch_sub(1);
   }
-  ConsumerState* consumer;
+
+ private:
+  ConsumerState& consumer_;
+  const bool acquires_;
 };
 
 }  // namespace
@@ -118,7 +124,7 @@ Status PoolCore::try_grow(ReservationState& reservation, Bytes n, Refused& refus
   waiter.min = waiter.want = n;
   waiter.brief = true;
   waiter.deadline = now_() + lease::LeaseCache::kBriefWait;
-  const InsideCall inside(*reservation.consumer, true);
+  const InsideCall inside(*reservation.consumer, false);
   for (;;) {
     const std::uint64_t seen = version();
     lease::WaitStep step = cache_->poll(waiter);
@@ -142,7 +148,8 @@ std::optional<Bytes> PoolCore::acquire(ReservationState& reservation, Bytes min,
   waiter.want = want;
   waiter.deadline = at(deadline);
   waiter.priority = options.priority;
-  const InsideCall inside(*reservation.consumer, !options.spillable_while_waiting);
+  std::optional<InsideCall> inside;
+  if (!options.spillable_while_waiting) inside.emplace(*reservation.consumer, true);
   for (;;) {
     const std::uint64_t seen = version();
     lease::WaitStep step = cache_->poll(waiter);

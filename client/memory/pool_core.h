@@ -108,8 +108,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   Instant step();
   void poll_async();
   void spill_for(const lease::SpillNeed& need);
-  std::shared_ptr<ConsumerState> choose(const lease::SpillNeed& need,
-                                        const std::vector<std::uint64_t>& skipped, bool& busy);
+  std::optional<SpillClaim> choose(const lease::SpillNeed& need,
+                                   const std::vector<std::uint64_t>& skipped, bool& busy);
   std::optional<lease::SpillNeed> same_need(const lease::SpillNeed& need);
   Bytes spill_one(ConsumerState& consumer, const lease::SpillNeed& need);
   Bytes ask_cooperative(ConsumerState& consumer, const lease::SpillNeed& need);

@@ -12,19 +12,12 @@ namespace {
 // A consumer that is busy is looked at again this often.
 constexpr Millis kBusyLook = 50;
 
-// Ends the call-back's claim on its consumer and the cache.
-struct SpillRunning {
-  SpillRunning(ConsumerState& its_consumer, lease::LeaseCache& its_cache)
-      : consumer(its_consumer), cache(its_cache) {
-    cache.begin_spill();
-  }
-  SpillRunning(const SpillRunning&) = delete;
-  SpillRunning& operator=(const SpillRunning&) = delete;
-  ~SpillRunning() {
-    cache.end_spill();
-    consumer.spilling.store(false);
-  }
-  ConsumerState& consumer;
+// While one lives every byte freed comes to the cache.
+struct SpillMode {
+  explicit SpillMode(lease::LeaseCache& its_cache) : cache(its_cache) { cache.begin_spill(); }
+  SpillMode(const SpillMode&) = delete;
+  SpillMode& operator=(const SpillMode&) = delete;
+  ~SpillMode() { cache.end_spill(); }
   lease::LeaseCache& cache;
 };
 
@@ -46,12 +39,14 @@ void PoolCore::spill_for(const lease::SpillNeed& first) {
     const auto need = same_need(first);
     if (!need || stopping()) return;
     bool busy = false;
-    const auto consumer = choose(*need, skipped, busy);
-    if (consumer != nullptr) {
-      if (spill_one(*consumer, *need) <= 0) skipped.push_back(consumer->id);
-      poll_async();
-      continue;
+    bool asked = false;
+    if (const auto claim = choose(*need, skipped, busy)) {
+      asked = true;
+      ConsumerState& consumer = claim->consumer();
+      if (spill_one(consumer, *need) <= 0) skipped.push_back(consumer.id);
     }
+    poll_async();  // without the claim: its call-backs may end the consumer
+    if (asked) continue;
     if (!busy || now_() >= need->deadline) {
       cache_->spill_failed(*need, why_nobody(*need));
       return;
@@ -60,10 +55,9 @@ void PoolCore::spill_for(const lease::SpillNeed& first) {
   }
 }
 
-// Marks the one it returns as spilling. `busy`: another may become choosable.
-std::shared_ptr<ConsumerState> PoolCore::choose(const lease::SpillNeed& need,
-                                                const std::vector<std::uint64_t>& skipped,
-                                                bool& busy) {
+// `busy`: one that cannot be asked now may be later.
+std::optional<SpillClaim> PoolCore::choose(const lease::SpillNeed& need,
+                                           const std::vector<std::uint64_t>& skipped, bool& busy) {
   const auto all = consumers();
   std::vector<SpillCandidate> candidates;
   for (std::size_t order = 0; order < all.size(); ++order) {
@@ -75,26 +69,25 @@ std::shared_ptr<ConsumerState> PoolCore::choose(const lease::SpillNeed& need,
     if (barred) continue;
     const Bytes used = consumer.used();
     if (used <= 0) continue;
-    if (consumer.no_spill_sections.load() > 0 || consumer.spilling.load() ||
-        consumer.threads_inside.load() > 0) {
-      // The asker is inside for as long as this lasts.
-      busy = busy || !is_asker;
+    const int inside = consumer.threads_inside.load();
+    if (consumer.no_spill_sections.load() > 0 || consumer.spilling.load() || inside > 0) {
+      // One that waits in acquire() may wait for this very need: only a revocation waits for it.
+      const bool waits_too = inside > 0 && inside == consumer.threads_acquiring.load();
+      busy = busy || (!is_asker && (need.revocation || !waits_too));
       continue;
     }
     candidates.push_back({order, used, consumer.spill_priority, is_asker});
   }
   const SpillCandidate* chosen = choose_spill(candidates, need.bytes);
-  if (chosen == nullptr) return nullptr;
-  const auto& consumer = all[chosen->id];
-  if (consumer->spilling.exchange(true)) {
-    busy = true;
-    return nullptr;
-  }
-  return consumer;
+  if (chosen == nullptr) return std::nullopt;
+  SpillClaim claim(all[chosen->id]);
+  if (claim) return claim;
+  busy = true;
+  return std::nullopt;
 }
 
 Bytes PoolCore::spill_one(ConsumerState& consumer, const lease::SpillNeed& need) {
-  const SpillRunning running(consumer, *cache_);
+  const SpillMode mode(*cache_);
   spills_.fetch_add(1, std::memory_order_relaxed);
   Bytes freed = 0;
   if (consumer.spill) {

@@ -149,6 +149,13 @@ struct Tenant : Account {
   std::array<std::int32_t, 2> claimable_children{};  // by Stage
   std::array<std::int32_t, 2> eligible_children{};   // [1]: leases
   std::array<std::int32_t, 2> aged_children{};       // [1]: leases
+  /// Nothing of what waits below can be granted or planned for until something at or below this
+  /// node changes: the order of waiters leaves it out.
+  bool set_aside = false;
+  // Of the scan under way (scan.h).
+  std::uint64_t blocked_in = 0;
+  std::int32_t blocked = 0;
+  std::uint64_t waits_further_up = 0;
   bool over = false;  // held - revoking > limit: listed in Tree::over()
 
   Average average() const { return {surplus_sum, weight_sum}; }
@@ -168,10 +175,10 @@ struct Request {
   bool hidden = false;  // looked at already in the pump or plan under way
   Bytes got = 0;        // promised by the plan under way
 
-  // As a head, past which others go.
   std::uint64_t seen_in = 0;  // the pump that last looked at it, and its place there
   std::uint32_t position = 0;
-  std::uint64_t head_in = 0;  // the pump that last found it to be a head
+  // As a head, past which others go.
+  bool was_head = false;  // when it was last looked at
   std::int32_t passes_left = kPassesPerHead;
   Bytes lane_used = 0;
   Bytes last_room = 0;

@@ -61,6 +61,10 @@ void Arbiter::State::on(const Cancel& event) {
 }
 
 void Arbiter::State::settle() {
+  if (core.now - shown_at >= kSettlePeriod) {
+    core.tree.show_all();
+    shown_at = core.now;
+  }
   for (;;) {
     pump.run();
     if (pump.cover_debts()) continue;

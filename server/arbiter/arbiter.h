@@ -82,6 +82,9 @@ class Arbiter {
   /// A request waits at a node on the session's path.
   bool tight(SessionId session) const;
 
+  /// How many accounts were looked at or changed so far: what a decision costs, free of the clock.
+  std::uint64_t node_visits() const;
+
   /// Empty if every invariant of the specification's section 8 that one state can show holds;
   /// else the first that does not. For tests and the simulator; walks the whole tree.
   std::string check_invariants() const;

@@ -27,6 +27,7 @@ class IndexedHeap {
   std::size_t size() const { return entries_.size(); }
   const Entry& top() const { return entries_.front(); }
   const std::vector<Entry>& entries() const { return entries_; }
+  static bool order_before(const Entry& a, const Entry& b) { return Order::before(a, b); }
 
   /// Inserts the item, or moves it to where its key and its own fields now belong.
   void put(Item& item, std::int64_t key) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "server/arbiter/scan.h"
+
 namespace membroker::arbiter {
 
 bool below_guarantee(const Tenant& tenant) {
@@ -18,22 +20,47 @@ bool Planner::run() {
   revocations_.send();
   bool answered = false;
   std::vector<Request*> served;
-  for (std::int32_t i = 0; i < core_.options.scan; ++i) {
-    Request* request = queue_.first();
-    if (request == nullptr) break;
-    if (serve(*request)) {
+  Scan scan(core_, queue_);
+  while (Request* request = scan.next()) {
+    if (serve(*request, queue_.at_last())) {
       answered = true;
-    } else {
-      served.push_back(request);
-      queue_.hide(*request);
+      continue;
     }
+    served.push_back(request);
+    scan.put_by(*request, stuck_at(*request));
   }
+  stuck_ = scan.settled();
   for (Request* request : served) {
     if (request->got > 0) core_.tree.promise(*request->lease, -request->got);
     request->got = 0;
   }
-  queue_.unhide_all();
+  planned_ = core_.tree.version();
   return answered;
+}
+
+// Where what it lacks would have to come from; the root if it was promised something.
+const Tenant& Planner::stuck_at(const Request& request) const {
+  const Tenant* lowest = &core_.tree.root();
+  if (request.got > 0) return *lowest;
+  const Tenant* child = nullptr;
+  Bytes least = request.min;
+  for (const Tenant* node = request.lease->parent; node != nullptr;
+       child = node, node = node->parent) {
+    const Bytes here = left(*node, child);
+    if (here < least) {
+      least = here;
+      lowest = node;
+    }
+  }
+  return *lowest;
+}
+
+void Planner::settled() {
+  if (planned_ == core_.tree.version()) {
+    for (Tenant* node : stuck_) core_.tree.set_aside(*node);
+  }
+  stuck_.clear();
+  seen_ = core_.tree.version();
 }
 
 // ---- debts and excess ----
@@ -80,8 +107,10 @@ void Planner::ask_below(const Tenant& node, Bytes need, RevokeReason reason) {
 
 // ---- waiters ----
 
-bool Planner::serve(Request& request) {
+bool Planner::serve(Request& request, bool last) {
   Lease& lease = *request.lease;
+  // What is promised to the last one concerns nobody after it.
+  if (last && least_left(request) >= request.want) return grant_if_stuck(request);
   const bool below = below_guarantee(*lease.parent);
   promise(request);
   ask_for(request, below);
@@ -97,10 +126,15 @@ bool Planner::serve(Request& request) {
                 std::min(request.min - room.bytes, has));
     return true;
   }
-  if (revocations_.send()) return false;
-  const bool head = request.head_in == queue_.pump_number();
-  const Room room = core_.tree.room(*lease.parent);
-  if (!head || room.tight->revoking > 0 || room.bytes < request.min) return false;
+  return !revocations_.send() && grant_if_stuck(request);
+}
+
+// A head that has its min, for which nobody can be asked and nothing is coming, takes what there
+// is.
+bool Planner::grant_if_stuck(Request& request) {
+  if (!queue_.is_head(request)) return false;
+  const Room room = core_.tree.room(*request.lease->parent);
+  if (room.tight->revoking > 0 || room.bytes < request.min) return false;
   queue_.grant(request, std::min(room.bytes, request.want));
   return true;
 }
@@ -131,13 +165,18 @@ Bytes Planner::left(const Tenant& node, const Tenant* child) const {
   return Tree::term(node, child) + node.revoking - node.planned;
 }
 
-void Planner::promise(Request& request) {
-  Bytes least = request.want - request.got;
+Bytes Planner::least_left(const Request& request) const {
+  Bytes least = kUnlimited;
   const Tenant* child = nullptr;
   for (const Tenant* node = request.lease->parent; node != nullptr;
        child = node, node = node->parent) {
     least = std::min(least, left(*node, child));
   }
+  return least;
+}
+
+void Planner::promise(Request& request) {
+  const Bytes least = std::min(request.want - request.got, least_left(request));
   if (least <= 0) return;
   request.got += least;
   core_.tree.promise(*request.lease, least);
@@ -165,12 +204,7 @@ void Planner::take_back(Request& request) {
     const Bytes beyond = -fair_move(victim, taxed, asker.as_asker());
     if (beyond < core_.tree.chunk()) continue;
     revocations_.take_back(*lease, std::min(lease->asked_now, beyond));
-    Bytes least = 0;
-    const Tenant* child = nullptr;
-    for (const Tenant* at = request.lease->parent; at != nullptr; child = at, at = at->parent) {
-      least = std::min(least, left(*at, child));
-    }
-    const Bytes lost = std::min(-least, request.got);
+    const Bytes lost = std::min(std::max(Bytes{0}, -least_left(request)), request.got);
     request.got -= lost;
     core_.tree.promise(*request.lease, -lost);
   }

@@ -19,8 +19,8 @@ class Planner {
   /// Asks for debts, excess and the first waiters; true if a waiter was answered. Does nothing if
   /// nothing has changed since the last settle.
   bool run();
-  /// Called at the end of a settle.
-  void settled() { seen_ = core_.tree.version(); }
+  /// Called at the end of a settle: what is stuck is not looked at again until it may have changed.
+  void settled();
 
  private:
   struct Victim {
@@ -36,10 +36,13 @@ class Planner {
   void ask_debts();
   void ask_excess();
   void ask_below(const Tenant& node, Bytes need, RevokeReason reason);
-  bool serve(Request& request);
+  bool serve(Request& request, bool last);
+  const Tenant& stuck_at(const Request& request) const;
+  bool grant_if_stuck(Request& request);
   void ask_for(Request& request, bool below_guarantee);
   void promise(Request& request);
   void take_back(Request& request);
+  Bytes least_left(const Request& request) const;
   Bytes left(const Tenant& node, const Tenant* child) const;
   Bytes short_at(const Tenant& node, const Request& request) const;
   Victim find_victim(const Tenant& node, const Seek& seek) const;
@@ -53,7 +56,9 @@ class Planner {
   Core& core_;
   Queue& queue_;
   Revocations& revocations_;
-  std::uint64_t seen_ = UINT64_MAX;
+  std::uint64_t seen_ = UINT64_MAX;     // the tree's version when it was last settled
+  std::uint64_t planned_ = UINT64_MAX;  // and when the last plan was made
+  std::vector<Tenant*> stuck_;
 };
 
 /// Is a node on the path below its guarantee?

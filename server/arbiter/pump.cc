@@ -3,42 +3,41 @@
 #include <algorithm>
 #include <vector>
 
+#include "server/arbiter/scan.h"
+
 namespace membroker::arbiter {
 
 void Pump::run() {
   queue_.begin_pump();
   std::uint32_t position = 0;
-  for (std::int32_t blocked = 0; blocked < core_.options.scan;) {
-    Request* request = queue_.first();
-    if (request == nullptr) break;
+  Scan scan(core_, queue_);
+  while (Request* request = scan.next()) {
     request->seen_in = queue_.pump_number();
     request->position = position++;
-    if (try_grant(*request)) continue;
-    queue_.hide(*request);
-    ++blocked;
+    const Room room = core_.tree.room(*request->lease->parent);
+    if (!try_grant(*request, room)) scan.put_by(*request, *room.tight);
   }
-  queue_.unhide_all();
 }
 
-bool Pump::try_grant(Request& request) {
-  const Room room = core_.tree.room(*request.lease->parent);
+bool Pump::try_grant(Request& request, const Room& room) {
   if (room.bytes >= request.want && queue_.may_pass(request)) {
     queue_.pass(request);
     queue_.grant(request, request.want);
     return true;
   }
+  const bool was_head = request.was_head;
+  request.was_head = false;
   if (queue_.behind_head(request)) return false;
   if (room.bytes >= std::max(request.min, std::min(request.want, core_.tree.chunk()))) {
     queue_.grant(request, room.bytes);
     return true;
   }
-  become_head(request, room);
+  become_head(request, room, was_head);
   return false;
 }
 
 // While its room neither grows nor can be expected to, nobody gains from the earmark.
-void Pump::become_head(Request& request, const Room& room) {
-  const bool was_head = request.head_in + 1 == queue_.pump_number();
+void Pump::become_head(Request& request, const Room& room, bool was_head) {
   const bool moving = room.bytes > request.last_room || room.tight->revoking > 0;
   if (!was_head || moving) request.stalled_since = core_.now;
   if (core_.now - request.stalled_since >= kHeadStall && request.passes_left == 0) {
@@ -46,7 +45,7 @@ void Pump::become_head(Request& request, const Room& room) {
     request.stalled_since = core_.now;
   }
   request.last_room = room.bytes;
-  request.head_in = queue_.pump_number();
+  request.was_head = true;
   queue_.heads().push_back({&request, room.tight});
 }
 

@@ -18,8 +18,8 @@ class Pump {
   bool cover_debts();
 
  private:
-  bool try_grant(Request& request);
-  void become_head(Request& request, const Room& room);
+  bool try_grant(Request& request, const Room& room);
+  void become_head(Request& request, const Room& room, bool was_head);
   bool before_head(const Lease& debtor, const Request& head) const;
 
   Core& core_;

@@ -192,6 +192,7 @@ const Account* Queue::best_child(const Tenant& node) const {
     if (siblings->leases && node.debt > 0) continue;
     for (const auto& waiting : siblings->waiting) {
       if (waiting.empty()) continue;
+      core_.tree.visited(1);
       const Account& first = *waiting.top().item;
       const bool first_within = within(first.level(), average, chunk);
       if (better(first, first_within)) {
@@ -224,13 +225,22 @@ void Queue::unhide_all() {
 // ---- heads ----
 
 void Queue::begin_pump() {
-  heads_.clear();
+  std::erase_if(heads_, [](const Head& head) {
+    const Tenant* node = head.request->lease->parent;
+    while (node != nullptr && !node->set_aside) node = node->parent;
+    return node == nullptr;
+  });
   ++pump_;
 }
 
-// Whoever the last pump did not come to is behind all heads.
-bool Queue::is_before(const Head& head, const Request& request) const {
-  return request.seen_in != pump_ || head.request->position < request.position;
+bool Queue::is_head(const Request& request) const {
+  return std::any_of(heads_.begin(), heads_.end(),
+                     [&](const Head& head) { return head.request == &request; });
+}
+
+// Whoever the pump that found the head did not come to is behind it.
+bool Queue::is_before(const Head& head, const Request& request) {
+  return request.seen_in != head.request->seen_in || head.request->position < request.position;
 }
 
 bool Queue::in_small_lane(const Request& head, Bytes bytes) const {

@@ -37,12 +37,20 @@ class Queue {
   Request* first();
   void hide(Request& request);
   void unhide_all();
+  /// Numbers the passes over the queue.
+  std::uint64_t begin_scan() { return ++scans_; }
+  /// Is at most one request not hidden? Then whoever has it need not look further.
+  bool at_last() const {
+    return core_.tree.all_shown() && core_.tree.root().waiting_requests <= hidden_.size() + 1;
+  }
 
   // ---- heads, as the last pump left them ----
   std::vector<Head>& heads() { return heads_; }
   const std::vector<Head>& heads() const { return heads_; }
+  /// Forgets the heads, but for those below a node that is set aside.
   void begin_pump();
   std::uint64_t pump_number() const { return pump_; }
+  bool is_head(const Request& request) const;
   /// May the request take bytes past every head before it that waits at a node of its path?
   bool may_pass(const Request& request) const;
   /// Counts that it did.
@@ -52,7 +60,7 @@ class Queue {
  private:
   std::unique_ptr<Request> take(Request& request);
   const Account* best_child(const Tenant& node) const;
-  bool is_before(const Head& head, const Request& request) const;
+  static bool is_before(const Head& head, const Request& request);
   bool in_small_lane(const Request& head, Bytes bytes) const;
   void arm(Request& request);
   Request& enqueue(Lease& lease, const Acquire& acquire, Bytes want);
@@ -64,6 +72,7 @@ class Queue {
   std::vector<Head> heads_;
   std::uint64_t arrivals_ = 0;
   std::uint64_t pump_ = 0;
+  std::uint64_t scans_ = 0;
 };
 
 /// The three largest holders a refused request at `tenant` may be told of: its own tenant's leases

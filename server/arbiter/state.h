@@ -49,6 +49,7 @@ struct Arbiter::State {
   Sessions sessions{core, queue, revocations};
   Tenants tenants{core, queue};
   Instant settled_at;
+  Instant shown_at;  // when what is set aside was last looked at
 };
 
 }  // namespace membroker::arbiter

@@ -40,7 +40,7 @@ Tree::Tree(Bytes capacity) : chunk_(chunk_of(capacity)) { root_.limit = capacity
 void Tree::add(Lease& lease, const Change& change) {
   ++version_;
   const bool owed = lease.debt > 0;
-  walk_up(lease, change);
+  walk_up(lease, change, true);
   if (owed == (lease.debt > 0)) return;
   if (owed) {
     debtors_.erase(&lease);
@@ -49,16 +49,41 @@ void Tree::add(Lease& lease, const Change& change) {
   }
 }
 
-void Tree::walk_up(Lease& lease, const Change& change) {
+void Tree::walk_up(Lease& lease, const Change& change, bool shows) {
   apply(lease, change, 0);
   const Bytes idle = idle_of(lease) - lease.idle;
   lease.idle += idle;
   MB_CHECK(lease.held >= 0 && lease.revoking >= 0 && lease.debt >= 0 && lease.overdue >= 0);
   count(lease);
   for (Tenant* node = lease.parent; node != nullptr; node = node->parent) {
+    if (shows && node->set_aside) {
+      node->set_aside = false;
+      set_aside_.erase(node);
+    }
     apply(*node, change, idle);
     count(*node);
   }
+}
+
+void Tree::count_up(Tenant& node) {
+  for (Tenant* at = &node; at != nullptr; at = at->parent) count(*at);
+}
+
+void Tree::set_aside(Tenant& node) {
+  node.set_aside = true;
+  set_aside_.insert(&node);
+  count_up(node);
+}
+
+void Tree::show(Tenant& node) {
+  if (!node.set_aside) return;
+  node.set_aside = false;
+  set_aside_.erase(&node);
+  count_up(node);
+}
+
+void Tree::show_all() {
+  while (!set_aside_.empty()) show(**set_aside_.begin());
 }
 
 Counted Tree::counts_of(const Lease& lease) const {
@@ -93,7 +118,7 @@ Counted Tree::counts_of(const Tenant& tenant) const {
     now.claimable[stage] = above_guarantee && tenant.claimable_children[stage] > 0;
   }
   // While the tenant has debt its own leases wait; what is below its sub-tenants does not.
-  const std::size_t kinds = tenant.debt > 0 ? 1 : 2;
+  const std::size_t kinds = tenant.set_aside ? 0 : (tenant.debt > 0 ? 1 : 2);
   for (std::size_t kind = 0; kind < kinds; ++kind) {
     now.aged = now.aged || tenant.aged_children[kind] > 0;
     if (tenant.eligible_children[kind] == 0) continue;
@@ -107,6 +132,7 @@ Counted Tree::counts_of(const Tenant& tenant) const {
 }
 
 void Tree::count(Account& node) {
+  ++visits_;
   if (!node.is_lease) note_over(as_tenant(node));
   const Counted now = node.is_lease ? counts_of(as_lease(node)) : counts_of(as_tenant(node));
   if (node.is_lease) {
@@ -263,6 +289,7 @@ Room Tree::room(const Tenant& tenant) const {
     const Bytes here = term(*node, child);
     if (here < least.bytes) least = {here, node};
   }
+  visits_ += tenant.depth + 1u;
   return least;
 }
 

@@ -46,6 +46,8 @@ class Tree {
   const SessionIndex& sessions() const { return sessions_; }
   /// Grows with every change that a plan could depend on.
   std::uint64_t version() const { return version_; }
+  std::uint64_t visits() const { return visits_; }
+  void visited(std::uint64_t accounts) const { visits_ += accounts; }
 
   Tenant* find(std::string_view path);
   const Tenant* find(std::string_view path) const;
@@ -71,12 +73,17 @@ class Tree {
   /// All its figures must be 0.
   void drop_lease(Lease& lease);
   void add(Lease& lease, const Change& change);
+  /// Leaves the node out of the order of waiters until a figure at or below it changes.
+  void set_aside(Tenant& node);
+  void show(Tenant& node);
+  void show_all();
+  bool all_shown() const { return set_aside_.empty(); }
   /// After a change of what is not summed: slack, state, back-off, ageing.
   void refresh(Lease& lease) { add(lease, Change{}); }
   /// Bytes promised to a waiter of the lease by the plan under way; taken back when negative.
-  void promise(Lease& lease, Bytes bytes) { walk_up(lease, {.planned = bytes}); }
+  void promise(Lease& lease, Bytes bytes) { walk_up(lease, {.planned = bytes}, false); }
   /// After a request of the lease was hidden or shown again.
-  void reorder(Lease& lease) { walk_up(lease, Change{}); }
+  void reorder(Lease& lease) { walk_up(lease, Change{}, false); }
 
   // ---- questions ----
   /// limit - held - what must stay free of it off the path through `child` (null: none).
@@ -106,7 +113,8 @@ class Tree {
   void attach(Account& node);
   void detach(Account& node);
   void count(Account& node);
-  void walk_up(Lease& lease, const Change& change);
+  void walk_up(Lease& lease, const Change& change, bool shows);
+  void count_up(Tenant& node);
   Counted counts_of(const Lease& lease) const;
   Counted counts_of(const Tenant& tenant) const;
   static void count_in_parent(const Account& node, const Counted& now);
@@ -119,8 +127,10 @@ class Tree {
   SessionIndex sessions_;
   std::set<Tenant*, DeepestFirst> over_;
   std::set<Lease*, ByName> debtors_;
+  std::set<Tenant*, DeepestFirst> set_aside_;
   std::uint64_t version_ = 0;
   std::uint64_t tenants_made_ = 0;
+  mutable std::uint64_t visits_ = 0;  // a measure, no state
 };
 
 }  // namespace membroker::arbiter

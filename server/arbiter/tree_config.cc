@@ -72,6 +72,7 @@ std::vector<const Tenant*> Tree::tenants() const {
 
 void Tree::detach_tenants() {
   ++version_;
+  show_all();
   for (Tenant* tenant : tenants()) {
     if (tenant->in_class != nullptr) detach(*tenant);
   }
@@ -160,6 +161,7 @@ bool Tree::drop_if_done(Tenant& tenant) {
   if (parent == nullptr || !tenant.removed) return false;
   if (!tenant.leases.empty() || !tenant.tenants.empty()) return false;
   MB_CHECK(tenant.held == 0 && !tenant.over);
+  show(tenant);
   detach(tenant);
   parent->tenants.erase(parent->tenants.find(tenant.name));
   for (Tenant* node = parent; node != nullptr; node = node->parent) count(*node);

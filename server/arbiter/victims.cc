@@ -35,6 +35,7 @@ const Account* Planner::best_claimable(const Tenant& node, Stage stage) const {
   const Account* best = nullptr;
   const auto consider = [&](const auto& claimable) {
     if (claimable.empty()) return;
+    core_.tree.visited(1);
     const Account& first = *claimable.top().item;
     if (better_victim(first, best, node, stage)) best = &first;
   };
@@ -68,6 +69,7 @@ const Account* Planner::best_sibling(const Tenant& node, const Account& side, co
   const Side asker = side.as_asker();
   const auto look_in = [&](const auto& claimable) {
     claimable.walk([&](const auto& entry) {
+      core_.tree.visited(1);
       const Account& sibling = *entry.item;
       if (&sibling == &side) return true;
       const Side victim = sibling.as_victim();

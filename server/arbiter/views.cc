@@ -83,6 +83,8 @@ std::optional<LeaseView> Arbiter::lease(SessionId session) const {
   return view_of(*lease);
 }
 
+std::uint64_t Arbiter::node_visits() const { return state_->core.tree.visits(); }
+
 bool Arbiter::tight(SessionId session) const {
   const Lease* lease = state_->core.tree.sessions().find(session);
   if (lease == nullptr) return false;

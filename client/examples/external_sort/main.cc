@@ -62,7 +62,7 @@ int run(Arguments& arguments) {
       return complain(connected.error(), connect_status(connected.error()));
     }
   }
-  auto stats = external_sort::sort_file(*client, arguments.sort);
+  auto stats = external_sort::sort_file(client->pool(), arguments.sort);
   if (!stats) return complain(stats.error(), 1);
   if (!arguments.stats.empty()) {
     if (auto written = stats->write_json(arguments.stats, client->stats()); !written) {

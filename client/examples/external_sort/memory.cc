@@ -24,10 +24,9 @@ Sizes Sizes::of_capacity(Bytes capacity) {
   return sizes;
 }
 
-Result<WorkMemory> WorkMemory::create(Client& client, const Sizes& sizes) {
+Result<WorkMemory> WorkMemory::create(const std::shared_ptr<MemoryPool>& pool, const Sizes& sizes) {
   WorkMemory memory;
   memory.sizes_ = sizes;
-  const auto pool = client.pool();
   auto paid = MemoryConsumer("spill workspace").register_with(pool);
   const auto got =
       paid.acquire(std::min(kWorkspaceMin, sizes.workspace), sizes.workspace, kPatience);

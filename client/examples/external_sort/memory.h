@@ -5,7 +5,6 @@
 
 #include "membroker/allocator.h"
 #include "membroker/buffer.h"
-#include "membroker/client.h"
 #include "membroker/memory_pool.h"
 #include "membroker/spill.h"
 #include "shared/bytes.h"
@@ -34,8 +33,8 @@ struct Sizes {
 
 class WorkMemory {
  public:
-  /// Takes the workspace, for which it may have to wait. Errors: of the client and the pool.
-  static Result<WorkMemory> create(Client& client, const Sizes& sizes);
+  /// Takes the workspace, for which it may have to wait. Errors: of the pool.
+  static Result<WorkMemory> create(const std::shared_ptr<MemoryPool>& pool, const Sizes& sizes);
 
   const Sizes& sizes() const { return sizes_; }
 

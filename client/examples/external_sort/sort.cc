@@ -22,7 +22,7 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 
 }  // namespace
 
-Result<SortStats> sort_file(Client& client, const SortOptions& options) {
+Result<SortStats> sort_file(const std::shared_ptr<MemoryPool>& pool, const SortOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   // Everything that can be wrong with the arguments is found before memory is asked for.
   const auto input = InputFile::open(options.input);
@@ -30,7 +30,7 @@ Result<SortStats> sort_file(Client& client, const SortOptions& options) {
   auto directories = SpillDirectories::open(options.temp_dirs);
   if (!directories) return fail(directories.error());
 
-  auto memory = WorkMemory::create(client, options.sizes);
+  auto memory = WorkMemory::create(pool, options.sizes);
   if (!memory) return fail(memory.error());
   // The output's buffer and the one in which runs are collected are held from here to the end.
   const Bytes buffers = options.sizes.output + options.sizes.batch;

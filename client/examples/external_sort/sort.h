@@ -1,11 +1,12 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "client/examples/external_sort/memory.h"
 #include "client/examples/external_sort/stats.h"
-#include "membroker/client.h"
+#include "membroker/memory_pool.h"
 
 /// \file
 /// Sorts a file through libmembroker: see README.md.
@@ -19,7 +20,7 @@ struct SortOptions {
   Sizes sizes;
 };
 
-/// The lines of `input`, sorted by bytes, to `output`, in memory of the client's lease.
-Result<SortStats> sort_file(Client& client, const SortOptions& options);
+/// The lines of `input`, sorted by bytes, to `output`, in memory reserved in `pool`.
+Result<SortStats> sort_file(const std::shared_ptr<MemoryPool>& pool, const SortOptions& options);
 
 }  // namespace membroker::external_sort

@@ -1,0 +1,103 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "client/examples/external_sort/sort.h"
+#include "membroker/testing.h"
+#include "tests/e2e/text.h"
+#include "tests/integration/daemon_process.h"
+
+// The sort against a daemon in the process that takes memory back whenever the seed says so.
+
+namespace membroker::external_sort {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ScriptedDaemon;
+
+constexpr Bytes kCapacity = 24 * kMiB;
+
+struct Outcome {
+  bool same = false;
+  SortStats stats;
+  Bytes overdrawn = 0;
+};
+
+class SortRevoked : public ::testing::TestWithParam<int> {
+ protected:
+  SortRevoked() {
+    e2e::write_file(input_, e2e::package_lines(e2e::kSanitized ? 24 * kMiB : 64 * kMiB, 5));
+    EXPECT_TRUE(e2e::gnu_sort(input_, expected_));
+  }
+
+  // `script` is called again and again while the sort runs.
+  template <class Script>
+  Outcome sort_while(ScriptedDaemon& daemon, Script script) {
+    SortOptions options;
+    options.input = input_;
+    options.output = folder_.path("sorted");
+    options.temp_dirs = {folder_.path("spill")};
+    options.sizes = Sizes::of_capacity(kCapacity);
+    std::atomic<bool> ended{false};
+    std::thread scripted([&] {
+      while (!ended) {
+        script();
+        testing::comes_true([&] { return ended.load(); }, 5ms);
+      }
+    });
+    auto stats = sort_file(daemon.pool(), options);
+    ended = true;
+    scripted.join();
+    EXPECT_TRUE(stats.has_value()) << stats.error().message();
+    if (!stats) return {};
+    return {e2e::same_files(options.output, expected_), *stats, daemon.overdrawn_total()};
+  }
+
+  e2e::Folder folder_;
+  const std::string input_ = folder_.path("input");
+  const std::string expected_ = folder_.path("expected");
+};
+
+TEST_P(SortRevoked, GivesBackWhatIsAskedAtAnyTime) {
+  ScriptedDaemon daemon({.capacity_bytes = kCapacity});
+  std::mt19937_64 random(static_cast<std::uint64_t>(GetParam()));
+  int asked = 0;
+  const Outcome outcome = sort_while(daemon, [&] {
+    if (random() % 8 == 0 && daemon.revocation() != testing::RevocationState::kOpen) {
+      daemon.revoke(static_cast<Bytes>(random() % 16) * kMiB, 2s);
+      ++asked;
+    }
+  });
+  EXPECT_TRUE(outcome.same);
+  EXPECT_EQ(outcome.overdrawn, 0);
+  EXPECT_GT(asked, 0);
+  EXPECT_GT(outcome.stats.revocations_served, 0);
+  // All is over, so an open revocation has been met: nothing is held but what is on its way back.
+  EXPECT_TRUE(
+      testing::comes_true([&] { return daemon.revocation() != testing::RevocationState::kOpen; }));
+}
+
+TEST_P(SortRevoked, GoesOnWhileTheDaemonIsAway) {
+  ScriptedDaemon daemon({.capacity_bytes = kCapacity});
+  std::mt19937_64 random(static_cast<std::uint64_t>(GetParam()));
+  bool away = false;
+  const Outcome outcome = sort_while(daemon, [&] {
+    if (random() % 6 != 0) return;
+    away = !away;
+    if (away) {
+      daemon.detach();
+    } else {
+      daemon.attach();
+    }
+  });
+  EXPECT_TRUE(outcome.same);
+  EXPECT_EQ(outcome.overdrawn, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SortRevoked, ::testing::Range(1, 4));
+
+}  // namespace
+}  // namespace membroker::external_sort

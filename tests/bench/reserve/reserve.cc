@@ -23,38 +23,40 @@ MemoryReservation reserve(const std::shared_ptr<MemoryPool>& pool, const char* n
   return MemoryConsumer(name).with_can_spill(true).register_with(pool);
 }
 
-// False if a call failed.
-bool work(MemoryReservation& reservation, std::int64_t pairs) {
-  bool good = true;
+// The first call that fails ends it.
+Status work(MemoryReservation& reservation, std::int64_t pairs) {
   for (std::int64_t i = 0; i < pairs; ++i) {
     std::int64_t bytes = kGrown;
     asm volatile("" : "+r"(bytes));  // not a constant to the optimiser
-    good = reservation.try_grow(bytes).has_value() && good;
-    good = reservation.shrink(bytes).has_value() && good;
+    if (Status grown = reservation.try_grow(bytes); !grown) return grown;
+    if (Status shrunk = reservation.shrink(bytes); !shrunk) return shrunk;
   }
-  return good;
+  return {};
 }
 
-// Wall nanoseconds per pair of each thread, one thread per reservation; negative if a call failed.
-double time(const std::vector<MemoryReservation*>& reservations, std::int64_t pairs) {
+// Wall nanoseconds per pair of each thread, one thread per reservation.
+Result<double> time(const std::vector<MemoryReservation*>& reservations, std::int64_t pairs) {
   std::atomic<std::size_t> ready{0};
-  std::atomic<bool> good{true};
+  std::vector<Status> results(reservations.size());
   std::vector<double> times(reservations.size());
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < reservations.size(); ++i) {
     threads.emplace_back([&, i] {
-      if (!work(*reservations[i], pairs / 10)) good = false;  // warms up
+      results[i] = work(*reservations[i], pairs / 10);  // warms up
       ++ready;
       while (ready < reservations.size()) std::this_thread::yield();
       const double begin = now_ns();
-      if (!work(*reservations[i], pairs)) good = false;
+      if (results[i]) results[i] = work(*reservations[i], pairs);
       times[i] = (now_ns() - begin) / static_cast<double>(pairs);
     });
   }
   for (std::thread& thread : threads) thread.join();
   double sum = 0;
-  for (const double one : times) sum += one;
-  return good ? sum / static_cast<double>(times.size()) : -1;
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    if (!results[i]) return fail(results[i].error());
+    sum += times[i];
+  }
+  return sum / static_cast<double>(times.size());
 }
 
 struct NamedPool {
@@ -64,12 +66,13 @@ struct NamedPool {
 
 bool print_time(const char* id, const std::string& case_name,
                 const std::vector<MemoryReservation*>& reservations, std::int64_t pairs) {
-  const double nanoseconds = time(reservations, pairs);
-  if (nanoseconds < 0) {
-    std::fprintf(stderr, "bench_reserve: %s: a call failed\n", case_name.c_str());
+  const Result<double> nanoseconds = time(reservations, pairs);
+  if (!nanoseconds) {
+    std::fprintf(stderr, "bench_reserve: %s: %s\n", case_name.c_str(),
+                 nanoseconds.error().to_string().c_str());
     return false;
   }
-  print_figure(id, case_name, "ns", "ours", nanoseconds);
+  print_figure(id, case_name, "ns", "ours", *nanoseconds);
   return true;
 }
 

@@ -54,16 +54,16 @@ TEST(SpillChoiceTest, TheAskerLastAndPriorityFirst) {
 /// Frees what is asked, and keeps a log of who spilled.
 struct Spiller {
   Spiller(const std::shared_ptr<MemoryPool>& pool, const std::string& name,
-          std::vector<std::string>& log, std::int32_t priority = 0)
-      : reservation(MemoryConsumer(name)
-                        .with_spill_priority(priority)
-                        .with_spill([this, name, &log](const SpillRequest& request) {
-                          log.push_back(name);
-                          const std::int64_t freed = std::min(request.bytes, reservation.size());
-                          EXPECT_TRUE(reservation.shrink(freed));
-                          return freed;
-                        })
-                        .register_with(pool)) {}
+          std::vector<std::string>& log, std::int32_t priority = 0) {
+    auto spill = [this, name, &log](const SpillRequest& request) {
+      log.push_back(name);
+      const std::int64_t freed = std::min(request.bytes, reservation.size());
+      EXPECT_TRUE(reservation.shrink(freed));
+      return freed;
+    };
+    reservation =
+        MemoryConsumer(name).with_spill_priority(priority).with_spill(spill).register_with(pool);
+  }
   MemoryReservation reservation;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 
 #include "membroker/allocator.h"
@@ -26,8 +27,11 @@ struct Sizes {
   Bytes read_ahead = 256 * kKiB;  // per run being merged
   Bytes output = kMiB;
   Bytes workspace = 8 * kMiB;
+  /// How long to wait where there is nothing to spill: others may have to, or the daemon is being
+  /// restarted.
+  std::chrono::milliseconds patience{60'000};
 
-  /// The defaults, smaller where `capacity` is all there will ever be.
+  /// Where `capacity` is all there will ever be: smaller, and without patience.
   static Sizes of_capacity(Bytes capacity);
 };
 
@@ -39,8 +43,10 @@ class WorkMemory {
   const Sizes& sizes() const { return sizes_; }
 
   /// A block for lines. Waits for others' memory as long as the daemon thinks that it will come, at
-  /// most `wait`. Errors: is_refusal() of which can be met by spilling.
-  Result<MutableBuffer> allocate_block(Bytes bytes, std::chrono::milliseconds wait);
+  /// most `wait`, and calls `meanwhile` every few milliseconds: what is asked back has to be given
+  /// back also now. Errors: of `meanwhile`; is_refusal() of which can be met by spilling.
+  Result<MutableBuffer> allocate_block(Bytes bytes, std::chrono::milliseconds wait,
+                                       const std::function<Status()>& meanwhile);
   /// Bytes held in blocks.
   Bytes blocks_held() const { return blocks_->bytes_allocated(); }
   /// What the daemon would have back of them.

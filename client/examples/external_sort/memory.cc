@@ -37,7 +37,7 @@ Sizes Sizes::of_capacity(Bytes capacity) {
   sizes.read_ahead = std::clamp(capacity / 64, kSpillReadAheadBytesMin, sizes.read_ahead);
   sizes.output = std::clamp(capacity / 64, 64 * kKiB, sizes.output);
   sizes.workspace = std::clamp(capacity / 8, kSpillWorkspaceBytesMin, sizes.workspace);
-  sizes.patience = milliseconds(0);
+  sizes.patience = milliseconds(500);
   return sizes;
 }
 

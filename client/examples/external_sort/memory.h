@@ -31,7 +31,7 @@ struct Sizes {
   /// restarted.
   std::chrono::milliseconds patience{60'000};
 
-  /// Where `capacity` is all there will ever be: smaller, and without patience.
+  /// Where `capacity` is all there will ever be: smaller, and with little patience.
   static Sizes of_capacity(Bytes capacity);
 };
 

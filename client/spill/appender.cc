@@ -8,16 +8,19 @@
 namespace membroker::spill {
 namespace {
 
-// Space is asked for ahead in steps that double, so that files large and small are laid out well
-// and little is taken that is not used.
-constexpr Bytes kAllocateAheadMin = kMiB;
-constexpr Bytes kAllocateAheadMax = 64 * kMiB;
+// Asking a file for more space waits for the writes under way, so it is done seldom: in steps of
+// eight, that little is taken by a small channel, and at once for the files after the first.
+constexpr Bytes kFirstStep = 4 * kMiB;
+constexpr Bytes kStepMax = 256 * kMiB;
 
-// Up to where to allocate a file that holds `size` bytes and needs to hold `end`.
-Bytes allocate_up_to(Bytes size, Bytes end, Bytes max_file_size) {
-  const Bytes ahead = saturating_add(size, std::clamp(size, kAllocateAheadMin, kAllocateAheadMax));
-  const Bytes limit = round_up(max_file_size, kDirectBytes).value_or(max_file_size);
-  return std::max(end, std::min(ahead, limit));
+// Up to where to allocate a file that holds `size` bytes, needs to hold `end` now and is finished
+// by the batch that passes `max_file_size`.
+Bytes allocate_up_to(Bytes size, Bytes end, Bytes max_file_size, bool first_file) {
+  const Bytes step =
+      first_file ? std::clamp(std::min(size, kStepMax) * 7, kFirstStep, kStepMax) : kStepMax;
+  const Bytes batch = end - size;
+  const Bytes full = round_up(saturating_add(max_file_size, batch), kDirectBytes).value_or(end);
+  return std::max(end, std::min(saturating_add(size, step), full));
 }
 
 }  // namespace
@@ -54,7 +57,7 @@ Status Appender::push(std::span<const Buffer> buffers) {
   auto committed = queue_->commit(*file, pushed, stored);
   if (file->append_end > options_.max_file_size) {
     youngest_.reset();
-    queue_->finish_file(*file);
+    queue_->finish_file(file);
   }
   return committed;
 }
@@ -79,13 +82,14 @@ Result<std::shared_ptr<SpillFile>> Appender::file_with_room(Bytes needed) {
     file->charged = file->append_end;
   }
   youngest_.reset();
-  queue_->finish_file(*file);
+  queue_->finish_file(file);
   return new_file(needed);
 }
 
 Status Appender::extend(SpillFile& file, Bytes end, bool& full) {
   if (!file.preallocates || end <= file.allocated_end) return {};
-  for (const Bytes goal : {allocate_up_to(file.append_end, end, options_.max_file_size), end}) {
+  for (const Bytes goal :
+       {allocate_up_to(file.append_end, end, options_.max_file_size, file.number == 0), end}) {
     const auto given = allocate_space(file.fd.get(), file.allocated_end, goal, file.directory);
     if (!given) return fail(given.error());
     full = *given == Allocated::kFull;
@@ -101,7 +105,8 @@ Result<std::shared_ptr<SpillFile>> Appender::new_file(Bytes needed) {
     if (auto charged = options_.quota->charge(needed); !charged) return fail(charged.error());
   }
   auto made = options_.directories->create_file(
-      needed, allocate_up_to(0, needed, options_.max_file_size), options_.direct_io);
+      needed, allocate_up_to(0, needed, options_.max_file_size, files_made_ == 0),
+      options_.direct_io);
   if (!made) {
     if (options_.quota) options_.quota->credit(needed);
     return fail(made.error());

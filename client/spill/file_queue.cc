@@ -48,15 +48,15 @@ Status FileQueue::commit(SpillFile& file, Bytes pushed, Bytes stored) {
   return {};
 }
 
-void FileQueue::finish_file(SpillFile& file) {
-  Dropped dropped;  // closed after the lock
+void FileQueue::finish_file(const std::shared_ptr<SpillFile>& file) {
+  Later later;
   {
     const std::lock_guard lock(mutex_);
-    file.finished = true;
-    if (file.writes_pending == 0) trim(file);
-    drop_drained(dropped);
+    file->finished = true;
+    trim_if_last(file, later);
+    drop_drained(later);
   }
-  changed_.notify_all();
+  finish(std::move(later));
 }
 
 void FileQueue::poison(const Error& error) {
@@ -68,17 +68,17 @@ void FileQueue::poison(const Error& error) {
 }
 
 void FileQueue::end_writers() {
-  Dropped dropped;
+  Later later;
   {
     const std::lock_guard lock(mutex_);
     writers_ended_ = true;
     if (!files_.empty() && !files_.back()->finished) {
       files_.back()->finished = true;
-      if (files_.back()->writes_pending == 0) trim(*files_.back());
+      trim_if_last(files_.back(), later);
     }
-    drop_drained(dropped);
+    drop_drained(later);
   }
-  changed_.notify_all();
+  finish(std::move(later));
 }
 
 Status FileQueue::wait_if_ended() {
@@ -91,6 +91,7 @@ Status FileQueue::wait_if_ended() {
 
 void FileQueue::write_done(std::shared_ptr<SpillFile> file, Bytes offset, Bytes length,
                            Bytes moved) noexcept {
+  Later later;
   {
     const std::lock_guard lock(mutex_);
     --file->writes_pending;
@@ -111,10 +112,10 @@ void FileQueue::write_done(std::shared_ptr<SpillFile> file, Bytes offset, Bytes 
                            : Error(ErrorCode::kIo, what + ": the file takes no more");
       }
     }
-    if (file->finished && file->writes_pending == 0) trim(*file);
+    trim_if_last(file, later);
     if (!reader_ended_) file.reset();  // the queue holds it; else it is closed after the lock
   }
-  changed_.notify_all();
+  finish(std::move(later));
 }
 
 Result<FileQueue::Turn> FileQueue::next_turn(bool wait) {
@@ -132,32 +133,34 @@ Result<FileQueue::Turn> FileQueue::next_turn(bool wait) {
 
 Result<FileQueue::Readable> FileQueue::wait_readable(const SpillFile& file, Bytes offset) {
   std::unique_lock lock(mutex_);
-  const auto final = [&] { return file.finished && file.writes_pending == 0; };
+  const auto final = [&] {
+    return file.finished && file.writes_pending == 0 && !file.write_failed;
+  };
   changed_.wait(lock, [&] { return file.written_end > offset || file.write_failed || final(); });
   if (file.written_end <= offset && file.write_failed) return fail(*error_);
   return Readable{file.written_end, final()};
 }
 
 void FileQueue::batch_taken(Bytes size) {
-  Dropped dropped;  // outlives the lock
+  Later later;  // outlives the lock
   const std::lock_guard lock(mutex_);
   ++files_.front()->batches_read;
   ++stats_.batches_read;
   stats_.bytes_read += size;
-  drop_drained(dropped);
+  drop_drained(later);
 }
 
 void FileQueue::end_reader() {
-  Dropped dropped;
+  Later later;
   {
     const std::lock_guard lock(mutex_);
     reader_ended_ = true;
     while (!files_.empty()) {
-      drop(std::move(files_.front()), dropped);
+      drop(std::move(files_.front()), later);
       files_.pop_front();
     }
   }
-  changed_.notify_all();
+  finish(std::move(later));
 }
 
 SpillStats FileQueue::stats() const {
@@ -165,27 +168,41 @@ SpillStats FileQueue::stats() const {
   return stats_;
 }
 
-// Gives back what was allocated beyond the last batch. Not done before the last write: ftruncate
-// waits for those under way.
-void FileQueue::trim(SpillFile& file) noexcept {
-  if (file.allocated_end <= file.append_end) return;
-  // If it fails the space stays the file's, which will be gone soon.
-  if (::ftruncate(file.fd.get(), file.append_end) == 0) file.allocated_end = file.append_end;
+// Has the space beyond the last batch given back, if it is worth it, once nothing is being written:
+// ftruncate would wait for that. Counts as a write, so that the end of the writers waits for it.
+void FileQueue::trim_if_last(const std::shared_ptr<SpillFile>& file, Later& later) {
+  const Bytes unused = file->allocated_end - file->append_end;
+  if (!file->finished || file->writes_pending > 0 || unused <= file->append_end / 8) return;
+  ++writes_pending_;
+  file->allocated_end = file->append_end;
+  later.trimmed = file;
 }
 
-void FileQueue::drop_drained(Dropped& dropped) {
+void FileQueue::drop_drained(Later& later) {
   while (!files_.empty()) {
     const SpillFile& first = *files_.front();
     if (!first.finished || first.batches_read < first.batches_committed) return;
-    drop(std::move(files_.front()), dropped);
+    drop(std::move(files_.front()), later);
     files_.pop_front();
   }
 }
 
-void FileQueue::drop(std::shared_ptr<SpillFile> file, Dropped& dropped) {
+void FileQueue::drop(std::shared_ptr<SpillFile> file, Later& later) {
   --stats_.files_open;
   stats_.file_bytes_now -= file->committed_bytes;
-  dropped.push_back(std::move(file));
+  later.closed.push_back(std::move(file));
+}
+
+void FileQueue::finish(Later later) {
+  later.closed.clear();
+  if (later.trimmed) {
+    // If it fails the space stays the file's, which will be gone soon.
+    static_cast<void>(::ftruncate(later.trimmed->fd.get(), later.trimmed->append_end) == 0);
+    later.trimmed.reset();
+    const std::lock_guard lock(mutex_);
+    --writes_pending_;
+  }
+  changed_.notify_all();
 }
 
 }  // namespace membroker::spill

@@ -15,7 +15,7 @@ namespace membroker::spill {
 
 /// What both ends of a channel and the I/O thread share: the files in order, how far each is
 /// written and read, who is still there, and the error that ended it. Thread-safe; its mutex is a
-/// leaf, never held over a system call but ftruncate's of a finished file.
+/// leaf, never held over a system call.
 class FileQueue {
  public:
   // The appender's side.
@@ -29,7 +29,7 @@ class FileQueue {
   /// reader left meanwhile; the batch is not part of the stream then.
   Status commit(SpillFile& file, Bytes pushed, Bytes stored);
   /// Nothing more will be appended to it.
-  void finish_file(SpillFile& file);
+  void finish_file(const std::shared_ptr<SpillFile>& file);
   /// The stream ends with this error, after what was committed. The first error stays.
   void poison(const Error& error);
   /// The last writer is gone: the stream ends.
@@ -69,10 +69,15 @@ class FileQueue {
   SpillStats stats() const;
 
  private:
-  using Dropped = std::vector<std::shared_ptr<SpillFile>>;
-  static void trim(SpillFile& file) noexcept;
-  void drop_drained(Dropped& dropped);
-  void drop(std::shared_ptr<SpillFile> file, Dropped& dropped);
+  // What has to be done about files when the lock is given up.
+  struct Later {
+    std::vector<std::shared_ptr<SpillFile>> closed;
+    std::shared_ptr<SpillFile> trimmed;
+  };
+  void trim_if_last(const std::shared_ptr<SpillFile>& file, Later& later);
+  void drop_drained(Later& later);
+  void drop(std::shared_ptr<SpillFile> file, Later& later);
+  void finish(Later later);
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -207,18 +207,39 @@ TEST(SpillFailure, AFullDiskIsLeftForAnotherDirectory) {
 
 TEST(SpillFailure, FileSizeLimit) {
   const TestDirectory directory;
-  SpillOptions options = directory.options();
-  auto [writer, reader] = *spill_channel(options);
-  const Filled before = fill(writer, 3);
+  auto [writer, reader] = *spill_channel(directory.options());
   const FileSizeLimit limit(kMiB);
   // Every file ends at the limit and a new one begins; a batch beyond it fits into none.
-  ASSERT_TRUE(push(writer, pattern(512 * kKiB, 3)));
-  auto pushed = push(writer, pattern(2 * kMiB, 4));
+  for (std::uint64_t i = 0; i < 4; ++i) ASSERT_TRUE(push(writer, pattern(400 * kKiB, i)));
+  EXPECT_EQ(writer.stats().files_created, 2);
+  const auto pushed = push(writer, pattern(2 * kMiB, 4));
   ASSERT_FALSE(pushed);
   EXPECT_EQ(pushed.error().code(), ErrorCode::kDiskFull);
-  ASSERT_EQ(before.pushed, 3u);
-  for (int i = 0; i < 4; ++i) ASSERT_TRUE(*reader.next());
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    auto batch = reader.next();
+    ASSERT_TRUE(batch && *batch);
+    EXPECT_EQ((*batch)->buffers[0], pattern(400 * kKiB, i));
+  }
   EXPECT_EQ(reader.next().error().code(), ErrorCode::kDiskFull);
+}
+
+// Space that was there when the batch was taken, and is refused when it is written.
+TEST(SpillFailure, AWriteThatFailsAfterThePush) {
+  const TestDirectory directory;
+  auto [writer, reader] = *spill_channel(directory.options());
+  ASSERT_TRUE(push(writer, pattern(64 * kKiB, 0)));
+  ASSERT_TRUE(*reader.next());  // it is on disk
+  const FileSizeLimit limit(512 * kKiB);
+  const auto pushed = push(writer, pattern(kMiB, 1));  // allocated before; the error may come later
+  const auto finished = writer.finish();
+  ASSERT_FALSE(finished);
+  EXPECT_EQ(finished.error().code(), ErrorCode::kIo);
+  EXPECT_TRUE(mentions(finished.error(), directory.path())) << finished.error().message();
+  if (!pushed) {
+    EXPECT_EQ(pushed.error().to_string(), finished.error().to_string());
+  }
+  EXPECT_EQ(reader.next().error().to_string(), finished.error().to_string());
+  EXPECT_EQ(reader.next().error().to_string(), finished.error().to_string());
 }
 
 TEST(SpillFailure, Quota) {

@@ -235,8 +235,9 @@ TEST(SpillOrder, SpaceIsGivenBackAsFilesAreReadOut) {
   ASSERT_TRUE(writer.finish());
   const Bytes all = disk_bytes_in(directory.path());
   EXPECT_EQ(files_open_in(directory.path()).size(), 3u);
-  // Allocated ahead, and trimmed when the last write was done.
-  EXPECT_EQ(all, reader.stats().bytes_written);
+  // More was allocated ahead; all but a little was given back when the last write was done.
+  EXPECT_GE(all, reader.stats().bytes_written);
+  EXPECT_LE(all, reader.stats().bytes_written * 9 / 8);
   for (std::size_t left = 3; left-- > 0;) {
     ASSERT_TRUE(*reader.next());
     EXPECT_EQ(files_open_in(directory.path()).size(), left);

@@ -57,7 +57,7 @@ TEST_F(AdminTest, ANewTenantAndItsParentsMayBeUsedAtOnce) {
 TEST_F(AdminTest, ChangesKeepWhatTheyDoNotName) {
   ASSERT_TRUE(broker_->set_tenant("a", "ram", {.weight = 3}, now_));
   ASSERT_TRUE(broker_->set_tenant("a", "ram", {.guarantee = 64 * kMiB}, now_));
-  const arbiter::TenantPolicy& policy = broker_->snapshot().tenant_rows.at(0).view.policy;
+  const arbiter::TenantPolicy policy = broker_->snapshot().tenant_rows.at(0).view.policy;
   EXPECT_EQ(policy.weight, 3);
   EXPECT_EQ(policy.guarantee, 64 * kMiB);
 }

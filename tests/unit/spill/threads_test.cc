@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <future>
 #include <random>
 #include <set>
@@ -136,6 +137,12 @@ TEST(SpillThreads, DroppingEverythingAtOnceIsSafe) {
       writer = SpillWriter();
     }
   }
+  // Writes under way keep their file until they have ended; they do end.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!files_open_in(directory.path()).empty() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(files_open_in(directory.path()).empty());
 }
 
 // One seeded story: phases in which some writers push at once, the reader reads some of it, and

@@ -17,6 +17,8 @@ using std::chrono::steady_clock;
 
 // With lines to spill, waiting longer than a spill takes gains nothing.
 constexpr milliseconds kTurn{1'000};
+// Without a single block nothing else can be done but to wait, also for a daemon that is restarted.
+constexpr milliseconds kPatience{60'000};
 constexpr milliseconds kRetry{100};
 // At most so many blocks' worth of a lease is the step by which it grows and is given up.
 constexpr Bytes kBlocksPerLease = 16;
@@ -76,23 +78,23 @@ Bytes Collector::next_block_bytes(Bytes min_bytes) const {
 }
 
 Result<MutableBuffer> Collector::take_block(Bytes min_bytes) {
-  const auto patience = steady_clock::now() + memory_.sizes().patience;
+  const auto patience = steady_clock::now() + kPatience;
   for (;;) {
     while (!spares_.empty()) {
       MutableBuffer block = std::move(spares_.back());
       spares_.pop_back();
       if (block.size() >= min_bytes) return block;
     }
-    auto block = memory_.allocate_block(next_block_bytes(min_bytes), kTurn,
-                                        [this] { return serve_revocation(); });
+    const bool can_spill = !segments_.empty();
+    auto block = memory_.allocate_block(next_block_bytes(min_bytes), kTurn);
     if (block || !is_refusal(block.error())) return block;
     ++stats_.refusals;
-    if (!segments_.empty()) {
+    if (can_spill) {
       if (auto spilled = spill_segments(segments_.size()); !spilled) return fail(spilled.error());
       continue;
     }
     const Denial* denial = block.error().denial();
-    const bool never = denial != nullptr && denial->hint == DenialHint::kSmaller;
+    const bool never = denial != nullptr && denial->retry_after_ms == 0;
     if (never || steady_clock::now() >= patience) return block;
     std::this_thread::sleep_for(kRetry);
   }

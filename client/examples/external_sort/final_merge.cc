@@ -18,6 +18,9 @@ constexpr Bytes kRunsToCome = 2;
 constexpr std::size_t kFanInMax = 128;
 // Between two looks at the progress and at revocations: a millisecond's work or two.
 constexpr Bytes kLookBytes = kMiB;
+// Without memory for two runs nothing can be done but to wait.
+constexpr milliseconds kPatience{60'000};
+
 bool fewer_bytes(const Run& a, const Run& b) { return a.bytes < b.bytes; }
 
 template <class Source>
@@ -76,7 +79,7 @@ Status FinalMerge::reserve_for_runs() {
   }
   const Bytes least = missing(2);
   if (least == 0) return {};
-  const auto got = memory_.reserve_buffers(least, least, memory_.sizes().patience);
+  const auto got = memory_.reserve_buffers(least, least, kPatience);
   if (!got) return fail(got.error());
   return {};
 }
@@ -129,8 +132,7 @@ Status FinalMerge::open_run(Run run) {
   const Bytes need = run_memory(memory_.sizes(), run.longest_batch);
   const Bytes lack = need - memory_.buffers()->prepaid();
   if (lack > 0) {
-    if (auto got = memory_.reserve_buffers(lack, lack, memory_.sizes().patience); !got)
-      return fail(got.error());
+    if (auto got = memory_.reserve_buffers(lack, lack, kPatience); !got) return fail(got.error());
   }
   auto source = RunSource::open(std::move(run), memory_);
   if (!source) return fail(source.error());

@@ -1,31 +1,15 @@
 #include "client/examples/external_sort/memory.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
-#include <optional>
 #include <utility>
 
 namespace membroker::external_sort {
 namespace {
 
-using std::chrono::milliseconds;
-
 // Less would make spilling wait for the disk at every batch.
 constexpr Bytes kWorkspaceMin = 4 * kMiB;
-constexpr milliseconds kLookInterval{5};
-
-// Of an acquire under way; shared with its call-back, which may outlive the waiting.
-struct Answer {
-  std::mutex mutex;
-  std::condition_variable came;
-  std::optional<Result<std::int64_t>> granted;
-
-  bool wait(milliseconds most) {
-    std::unique_lock lock(mutex);
-    return came.wait_for(lock, most, [this] { return granted.has_value(); });
-  }
-};
+// Others may have to spill first.
+constexpr std::chrono::seconds kPatience{60};
 
 }  // namespace
 
@@ -37,7 +21,6 @@ Sizes Sizes::of_capacity(Bytes capacity) {
   sizes.read_ahead = std::clamp(capacity / 64, kSpillReadAheadBytesMin, sizes.read_ahead);
   sizes.output = std::clamp(capacity / 64, 64 * kKiB, sizes.output);
   sizes.workspace = std::clamp(capacity / 8, kSpillWorkspaceBytesMin, sizes.workspace);
-  sizes.patience = milliseconds(500);
   return sizes;
 }
 
@@ -46,7 +29,7 @@ Result<WorkMemory> WorkMemory::create(const std::shared_ptr<MemoryPool>& pool, c
   memory.sizes_ = sizes;
   auto paid = MemoryConsumer("spill workspace").register_with(pool);
   const auto got =
-      paid.acquire(std::min(kWorkspaceMin, sizes.workspace), sizes.workspace, sizes.patience);
+      paid.acquire(std::min(kWorkspaceMin, sizes.workspace), sizes.workspace, kPatience);
   if (!got) return fail(got.error());
   memory.sizes_.workspace = *got;
   auto workspace =
@@ -59,30 +42,17 @@ Result<WorkMemory> WorkMemory::create(const std::shared_ptr<MemoryPool>& pool, c
   return memory;
 }
 
-Result<MutableBuffer> WorkMemory::allocate_block(Bytes bytes, milliseconds wait,
-                                                 const std::function<Status()>& meanwhile) {
-  // Reserved first: an acquire may wait for its turn, an allocator's own charge does not.
-  const auto answer = std::make_shared<Answer>();
-  AcquireTicket ticket = blocks_->reservation().acquire_async(
-      bytes, bytes, wait, [answer](Result<std::int64_t> granted) {
-        const std::lock_guard lock(answer->mutex);
-        answer->granted = std::move(granted);
-        answer->came.notify_one();
-      });
-  while (!answer->wait(kLookInterval)) {
-    if (auto done = meanwhile(); !done) {
-      ticket.cancel();
-      return fail(done.error());
-    }
-  }
-  if (!*answer->granted) return fail(answer->granted->error());
-  blocks_->add_prepaid(**answer->granted);
+Result<MutableBuffer> WorkMemory::allocate_block(Bytes bytes, std::chrono::milliseconds wait) {
+  // Reserved first: acquire() may wait for its turn, an allocator's own charge does not.
+  const auto got = blocks_->reservation().acquire(bytes, bytes, wait);
+  if (!got) return fail(got.error());
+  blocks_->add_prepaid(*got);
   auto block = allocate_buffer(bytes, blocks_);
   if (!block) blocks_->return_prepaid();
   return block;
 }
 
-Result<Bytes> WorkMemory::reserve_buffers(Bytes min, Bytes want, milliseconds wait) {
+Result<Bytes> WorkMemory::reserve_buffers(Bytes min, Bytes want, std::chrono::milliseconds wait) {
   const auto got = buffers_->reservation().acquire(min, want, wait);
   if (got) buffers_->add_prepaid(*got);
   return got;

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 
 #include "membroker/allocator.h"
@@ -27,11 +26,8 @@ struct Sizes {
   Bytes read_ahead = 256 * kKiB;  // per run being merged
   Bytes output = kMiB;
   Bytes workspace = 8 * kMiB;
-  /// How long to wait where there is nothing to spill: others may have to, or the daemon is being
-  /// restarted.
-  std::chrono::milliseconds patience{60'000};
 
-  /// Where `capacity` is all there will ever be: smaller, and with little patience.
+  /// The defaults, smaller where `capacity` is all there will ever be.
   static Sizes of_capacity(Bytes capacity);
 };
 
@@ -43,10 +39,8 @@ class WorkMemory {
   const Sizes& sizes() const { return sizes_; }
 
   /// A block for lines. Waits for others' memory as long as the daemon thinks that it will come, at
-  /// most `wait`, and calls `meanwhile` every few milliseconds: what is asked back has to be given
-  /// back also now. Errors: of `meanwhile`; is_refusal() of which can be met by spilling.
-  Result<MutableBuffer> allocate_block(Bytes bytes, std::chrono::milliseconds wait,
-                                       const std::function<Status()>& meanwhile);
+  /// most `wait`. Errors: is_refusal() of which can be met by spilling.
+  Result<MutableBuffer> allocate_block(Bytes bytes, std::chrono::milliseconds wait);
   /// Bytes held in blocks.
   Bytes blocks_held() const { return blocks_->bytes_allocated(); }
   /// What the daemon would have back of them.

@@ -14,6 +14,8 @@
 namespace membroker::external_sort {
 namespace {
 
+constexpr std::chrono::seconds kPatience{60};
+
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -32,7 +34,7 @@ Result<SortStats> sort_file(const std::shared_ptr<MemoryPool>& pool, const SortO
   if (!memory) return fail(memory.error());
   // The output's buffer and the one in which runs are collected are held from here to the end.
   const Bytes buffers = options.sizes.output + options.sizes.batch;
-  if (auto got = memory->reserve_buffers(buffers, buffers, options.sizes.patience); !got) {
+  if (auto got = memory->reserve_buffers(buffers, buffers, kPatience); !got) {
     return fail(got.error());
   }
   auto output_buffer = allocate_buffer(options.sizes.output, memory->buffers());

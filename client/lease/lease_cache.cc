@@ -79,9 +79,11 @@ bool LeaseCache::take_locked(LeaseShard& shard, Bytes n, Turn& turn) {
     state_.unreserve(book_.sweep());
   }
   if (room(*shard.account) < n && !book_.swept()) {
-    // Credit of others may be what is missing. If it was memory, stop handing out credit.
+    // Credit of others may be what is missing. Slow at least until this is decided: bytes given back
+    // to a shard already swept, while others take out of one not yet swept, would slip past. If it
+    // was memory that is short, no credit is handed out afterwards either.
     short_ = short_ || state_.free() < n;
-    update_mode();
+    book_.set_slow(true);
     state_.unreserve(book_.sweep());
     // What others gave back belongs first to those it is owed to.
     settle(turn);

@@ -76,14 +76,7 @@ Bytes ShardBook::sweep() {
   if (swept_) return 0;
   Bytes collected = 0;
   for (LeaseShard* shard = first_; shard != nullptr; shard = shard->next) {
-    const Contents was = shard->open();
-    Contents now = was;
-    now.charged -= was.credit;
-    now.credit = 0;
-    now.slow = slow_;
-    shard->close(was, now);
-    charge(*shard->account, -was.credit);
-    collected += was.credit;
+    collected += drain(*shard);
   }
   swept_ = slow_;
   return collected;
@@ -105,6 +98,7 @@ Bytes ShardBook::drain(LeaseShard& shard) {
   Contents now = was;
   now.charged -= was.credit;
   now.credit = 0;
+  now.slow = slow_;
   shard.close(was, now);
   charge(*shard.account, -was.credit);
   return was.credit;

@@ -11,6 +11,7 @@
 #include "membroker/error.h"
 #include "server/broker/broker_config.h"
 #include "server/broker/capacity.h"
+#include "server/broker/pressure.h"
 
 /// \file
 /// The configuration file: TOML, read into a form with positions (config_ir.h), then compiled and
@@ -33,6 +34,7 @@ struct AppConfig {
   bool allow_unwatched = false;
   std::vector<uid_t> admin_uids = {0};  // besides the daemon's own
   std::vector<gid_t> admin_gids;
+  broker::PressureConfig pressure;
 
   std::string broker_socket() const { return runtime_directory + "/broker.sock"; }
   std::string admin_socket() const { return runtime_directory + "/admin.sock"; }

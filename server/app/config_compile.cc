@@ -5,18 +5,16 @@
 #include <map>
 #include <utility>
 
+#include "server/broker/tenant_path.h"
 #include "shared/format.h"
 
 namespace membroker::app {
 namespace {
 
-constexpr std::size_t kTenantPathMax = 255;  // what a slot of the ledger holds
-constexpr std::size_t kTenantDepthMax = 16;
 constexpr std::size_t kTenantsMax = 10'000;
 constexpr std::size_t kResourcesMax = 16;
 constexpr std::size_t kResourceNameMax = 63;
 constexpr std::int64_t kIdMax = 0xffff'fffe;
-constexpr Bytes kCapacityMax = Bytes{1} << 50;
 const char* const kRam = "ram";
 
 struct Range {
@@ -25,16 +23,6 @@ struct Range {
 };
 
 const char* text(const std::string& words) { return words.c_str(); }
-
-bool name_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-         c == '_' || c == '-';
-}
-
-bool good_name(std::string_view name) {
-  return !name.empty() && name[0] != '.' && name[0] != '-' &&
-         std::all_of(name.begin(), name.end(), name_character);
-}
 
 std::vector<std::string> components(const std::string& path) {
   std::vector<std::string> parts{""};
@@ -58,6 +46,7 @@ class Compiler {
     times();
     limits();
     resources();
+    pressure();
     tenants();
     guarantees();
     return std::move(config_);
@@ -70,7 +59,7 @@ class Compiler {
   void times();
   void limits();
   void resources();
-  void capacity(const ResourceIr& ir, Bytes& out);
+  void pressure();
   void tenants();
   bool path_is_good(const Located<std::string>& path);
   arbiter::TenantPolicy policy(const PolicyIr& ir, const PolicyIr& fallback);
@@ -201,34 +190,10 @@ void Compiler::limits() {
          limits.sessions_per_uid_max);
 }
 
-void Compiler::capacity(const ResourceIr& ir, Bytes& out) {
-  const char* const name = text(ir.name);
-  if (!ir.capacity) {
-    errors_.add(ir.at, strf("[resources.%s] has no capacity; write capacity = \"12GiB\"%s", name,
-                            ir.name == kRam ? " or capacity = \"80%\"" : ""));
-    return;
-  }
-  const SizeOrPercent& given = ir.capacity->value;
-  out = given.bytes;
-  if (given.percent > 0) {
-    if (ir.name != kRam) {
-      errors_.add(ir.capacity->at, strf("a percentage is of the machine's memory, and \"%s\" is "
-                                        "another resource; write a size",
-                                        name));
-      return;
-    }
-    const auto memory = host_.memory();
-    if (!memory) {
-      errors_.add(ir.capacity->at,
-                  "the machine's memory is not known: " + memory.error().message());
-      return;
-    }
-    out = static_cast<Bytes>(static_cast<double>(memory->usable()) * given.percent / 100);
-  }
-  if (out < kMiB || out > kCapacityMax) {
-    errors_.add(ir.capacity->at, strf("the capacity of \"%s\" comes to %lld bytes; write 1MiB to "
-                                      "1024TiB",
-                                      name, static_cast<long long>(out)));
+void Compiler::pressure() {
+  for (const broker::ResourceConfig& resource : config_.broker.resources) {
+    if (resource.name != kRam || resource.capacity <= 0) continue;
+    config_.pressure = compile_pressure(ir_.pressure, resource.capacity, errors_);
   }
 }
 
@@ -238,15 +203,16 @@ void Compiler::resources() {
   }
   bool ram = false;
   for (const ResourceIr& ir : ir_.resources) {
-    if (!good_name(ir.name) || ir.name.size() > kResourceNameMax) {
+    if (!broker::is_good_name(ir.name) || ir.name.size() > kResourceNameMax) {
       errors_.add(ir.at, "a resource's name has 1 to 63 of the characters a-z A-Z 0-9 . _ -");
       continue;
     }
     broker::ResourceConfig resource;
     resource.name = ir.name;
-    capacity(ir, resource.capacity);
+    resource.capacity = compile_capacity(ir, host_, errors_).value_or(0);
     if (ir.floor_max) resource.floor_max = ir.floor_max->value;
-    if (ir.floor_max && ir.capacity && resource.floor_max > resource.capacity) {
+    if (ir.policy) resource.policy = static_cast<arbiter::PolicyKind>(ir.policy->value);
+    if (ir.floor_max && resource.capacity > 0 && resource.floor_max > resource.capacity) {
       errors_.add(ir.floor_max->at, strf("floor_max is larger than the capacity of %lld bytes",
                                          static_cast<long long>(resource.capacity)));
     }
@@ -267,12 +233,8 @@ void Compiler::resources() {
 }
 
 bool Compiler::path_is_good(const Located<std::string>& path) {
-  const auto parts = components(path.value);
-  if (path.value.size() > kTenantPathMax || parts.size() > kTenantDepthMax ||
-      !std::all_of(parts.begin(), parts.end(), good_name)) {
-    errors_.add(path.at, strf("a tenant's path is names of a-z A-Z 0-9 . _ - with \"/\" between "
-                              "them, such as \"acme/etl\", at most %zu bytes and %zu names",
-                              kTenantPathMax, kTenantDepthMax));
+  if (const auto good = broker::check_tenant_path(path.value); !good) {
+    errors_.add(path.at, good.error().message());
     return false;
   }
   const auto [first, inserted] = tenant_at_.emplace(path.value, path.at);

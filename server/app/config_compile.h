@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "server/app/config.h"
@@ -11,6 +12,13 @@ namespace membroker::app {
 /// Fills in defaults, looks names up, checks ranges and what belongs together. What is wrong goes
 /// to `errors`; the result counts only if that stays empty.
 AppConfig compile_config(const ConfigIr& ir, const ConfigHost& host, ConfigErrors& errors);
+
+/// What there is to lend of a resource; nothing where that is wrong.
+std::optional<Bytes> compile_capacity(const ResourceIr& ir, const ConfigHost& host,
+                                      ConfigErrors& errors);
+
+/// The control of [pressure] over a `capacity` of ram.
+broker::PressureConfig compile_pressure(const PressureIr& ir, Bytes capacity, ConfigErrors& errors);
 
 /// Where messages about guarantees point to.
 struct GuaranteePositions {

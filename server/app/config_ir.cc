@@ -56,10 +56,26 @@ void read_resources(const toml::table& table, ConfigIr& ir, ConfigErrors& errors
     resource.at = position_of(key.source());
     resource.name = name;
     resource.capacity = reader.size_or_percent("capacity");
+    resource.reserve = reader.size_or_percent("reserve");
     resource.floor_max = reader.size("floor_max");
+    resource.policy = reader.choice("policy", kPolicies);
     reader.finish();
     ir.resources.push_back(std::move(resource));
   }
+}
+
+PressureIr read_pressure(TableReader& reader) {
+  PressureIr pressure;
+  pressure.enabled = reader.boolean("enabled");
+  pressure.file = reader.text("file");
+  pressure.high_percent = reader.integer("high_percent");
+  pressure.low_percent = reader.integer("low_percent");
+  pressure.step = reader.size_or_percent("step");
+  pressure.grow = reader.size_or_percent("grow");
+  pressure.floor = reader.size_or_percent("floor");
+  pressure.interval = reader.duration("interval");
+  pressure.hold = reader.duration("hold");
+  return pressure;
 }
 
 // Reads a table of the root, if it is there, with its own reader.
@@ -103,6 +119,8 @@ ConfigIr read_config(const toml::table& table, ConfigErrors& errors) {
     ir.sessions_max = limits.integer("sessions_max");
     ir.sessions_per_uid_max = limits.integer("sessions_per_uid_max");
   });
+  section(root, "pressure", errors,
+          [&](TableReader& pressure) { ir.pressure = read_pressure(pressure); });
   if (const toml::table* resources = root.table("resources")) {
     read_resources(*resources, ir, errors);
   }

@@ -39,7 +39,21 @@ struct ResourceIr {
   Position at;
   std::string name;
   Given<SizeOrPercent> capacity;
+  Given<SizeOrPercent> reserve;
   Given<Bytes> floor_max;
+  Given<std::size_t> policy;  // index in kPolicies
+};
+
+struct PressureIr {
+  Given<bool> enabled;
+  Given<std::string> file;
+  Given<std::int64_t> high_percent;
+  Given<std::int64_t> low_percent;
+  Given<SizeOrPercent> step;
+  Given<SizeOrPercent> grow;
+  Given<SizeOrPercent> floor;
+  Given<Millis> interval;
+  Given<Millis> hold;
 };
 
 struct ConfigIr {
@@ -59,10 +73,12 @@ struct ConfigIr {
   Given<Millis> shutdown_grace;
   Given<std::int64_t> sessions_max;
   Given<std::int64_t> sessions_per_uid_max;
+  PressureIr pressure;
   std::vector<ResourceIr> resources;
   std::vector<TenantIr> tenants;
 };
 
+inline constexpr std::array<std::string_view, 2> kPolicies = {"fair", "greedy"};
 inline constexpr std::array<std::string_view, 2> kGuaranteeModes = {"lent", "reserved"};
 inline constexpr std::array<std::string_view, 2> kOnOverdue = {"warn", "fence"};
 inline constexpr std::array<std::string_view, 5> kLogLevels = {"trace", "debug", "info", "warn",

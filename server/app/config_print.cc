@@ -45,6 +45,19 @@ void print_policy(std::string& text, const arbiter::TenantPolicy& policy) {
   line(text, "on_overdue", quoted(kOnOverdue[static_cast<std::size_t>(policy.on_overdue)]));
 }
 
+void print_pressure(std::string& text, const broker::PressureConfig& pressure) {
+  text += "\n[pressure]\n";
+  line(text, "enabled", pressure.enabled ? "true" : "false");
+  line(text, "file", quoted(pressure.file));
+  line(text, "high_percent", strf("%d", pressure.high_percent));
+  line(text, "low_percent", strf("%d", pressure.low_percent));
+  line(text, "step", number(pressure.step));
+  line(text, "grow", number(pressure.grow));
+  line(text, "floor", number(pressure.floor));
+  line(text, "interval", milliseconds(pressure.interval));
+  line(text, "hold", milliseconds(pressure.hold));
+}
+
 }  // namespace
 
 std::string print_config(const AppConfig& config) {
@@ -71,10 +84,12 @@ std::string print_config(const AppConfig& config) {
   text += "\n[limits]\n";
   line(text, "sessions_max", number(config.broker.limits.sessions_max));
   line(text, "sessions_per_uid_max", number(config.broker.limits.sessions_per_uid_max));
+  print_pressure(text, config.pressure);
   for (const broker::ResourceConfig& resource : config.broker.resources) {
     text += strf("\n[resources.%s]\n", quoted(resource.name).c_str());
     line(text, "capacity", number(resource.capacity));
     line(text, "floor_max", number(resource.floor_max));
+    line(text, "policy", quoted(kPolicies[static_cast<std::size_t>(resource.policy)]));
   }
   for (const broker::TenantConfig& tenant : config.broker.tenants) {
     text += "\n[[tenant]]\n";

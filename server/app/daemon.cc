@@ -16,13 +16,13 @@
 #include <utility>
 
 #include "server/app/command_line.h"
+#include "server/app/pressure_loop.h"
 #include "server/app/reload.h"
 #include "server/app/service.h"
 #include "server/app/stored_tenants.h"
 #include "server/broker/boot_id.h"
 #include "server/broker/state_store.h"
 #include "server/broker/translate.h"
-#include "server/rpc/admin_server.h"
 #include "server/rpc/broker_server.h"
 #include "shared/format.h"
 
@@ -77,6 +77,7 @@ void log_problems(const char* event, const std::vector<std::string>& problems) {
 std::string fixed_at_start(AppConfig config) {
   config.broker.tenants.clear();
   config.broker.resources.clear();
+  config.pressure = {};
   return print_config(config);
 }
 
@@ -105,7 +106,7 @@ class Daemon::Impl {
  private:
   void fit_to_descriptors();
   Status start_broker(InheritedSockets& sockets);
-  Status start_admin(InheritedSockets& sockets);
+  rpc::BrokerServer::Options server_options(InheritedSockets& sockets);
   void wait_for_signal();
   void reload_config();
   void tick();
@@ -116,10 +117,10 @@ class Daemon::Impl {
   const std::string fixed_;
   std::optional<broker::StateStore> store_;
   std::unique_ptr<rpc::BrokerServer> broker_;
-  std::unique_ptr<rpc::AdminServer> admin_;
   asio::io_context io_{1};
   asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGHUP};
   asio::steady_timer timer_{io_};
+  std::optional<PressureLoop> pressure_;
   // Watchdog: the broker's thread answers with the number it was last asked.
   std::uint64_t asked_ = 0;
   std::shared_ptr<std::atomic<std::uint64_t>> answered_ =
@@ -156,10 +157,8 @@ Status Daemon::Impl::start_broker(InheritedSockets& sockets) {
       std::size_t{merged.limits.sessions_max} * std::max<std::size_t>(1, merged.resources.size());
   auto ledger = broker::Ledger::open(config_.ledger_file(), slots, beginning.life.ledger_expected);
   if (!ledger) return fail(ledger.error());
-  auto started = rpc::BrokerServer::start(
-      std::move(merged), beginning.life.epoch, std::move(*ledger),
-      {.acceptor = door(config_, config_.broker_socket(), config_.socket_mode),
-       .inherited = std::move(sockets.broker)});
+  auto started = rpc::BrokerServer::start(std::move(merged), beginning.life.epoch,
+                                          std::move(*ledger), server_options(sockets));
   if (!started) return fail(started.error());
   broker_ = std::move(*started);
   spdlog::info("daemon_started version={} pid={} epoch={} socket={} tenants={}", MEMBROKER_VERSION,
@@ -168,17 +167,17 @@ Status Daemon::Impl::start_broker(InheritedSockets& sockets) {
   return {};
 }
 
-Status Daemon::Impl::start_admin(InheritedSockets& sockets) {
-  auto started = rpc::AdminServer::start(
-      *broker_, {.acceptor = door(config_, config_.admin_socket(), config_.admin_socket_mode),
-                 .inherited = std::move(sockets.admin),
-                 .uids = config_.admin_uids,
-                 .gids = config_.admin_gids,
-                 .version = MEMBROKER_VERSION,
-                 .store = store_ ? &*store_ : nullptr});
-  if (!started) return fail(started.error());
-  admin_ = std::move(*started);
-  return {};
+rpc::BrokerServer::Options Daemon::Impl::server_options(InheritedSockets& sockets) {
+  rpc::BrokerServer::Options options;
+  options.clients = {door(config_, config_.broker_socket(), config_.socket_mode),
+                     std::move(sockets.broker)};
+  options.admins = {door(config_, config_.admin_socket(), config_.admin_socket_mode),
+                    std::move(sockets.admin)};
+  options.admin = {.uids = config_.admin_uids,
+                   .gids = config_.admin_gids,
+                   .version = MEMBROKER_VERSION,
+                   .store = store_ ? &*store_ : nullptr};
+  return options;
 }
 
 Status Daemon::Impl::start() {
@@ -190,7 +189,8 @@ Status Daemon::Impl::start() {
                                perms::others_read | perms::others_exec;
   if (auto made = make_directory(config_.runtime_directory, kOpenToAll); !made) return made;
   if (auto started = start_broker(*sockets); !started) return started;
-  if (auto started = start_admin(*sockets); !started) return started;
+  pressure_.emplace(io_, *broker_);
+  pressure_->configure(config_.pressure);
   notify_ready(status());
   return {};
 }
@@ -215,7 +215,8 @@ void Daemon::Impl::reload_config() {
   }
   if (fixed_at_start(*next) != fixed_) {
     log_problems("reload_problem",
-                 {"only [resources] and [[tenant]] are taken over; all else needs a restart"});
+                 {"only [resources], [pressure] and [[tenant]] are taken over; all else needs a "
+                  "restart"});
   }
   broker_->post([before = config_.broker, after = next->broker](broker::Broker& broker,
                                                                 Instant now) {
@@ -226,6 +227,7 @@ void Daemon::Impl::reload_config() {
                  report.problems.size());
   });
   config_.broker = next->broker;
+  pressure_->configure(next->pressure);
   notify_ready(status());
 }
 
@@ -264,7 +266,7 @@ void Daemon::Impl::run() {
   tick();
   io_.run();
   notify_stopping();
-  if (admin_) admin_->shutdown();
+  pressure_.reset();
   broker_->shutdown();
   spdlog::info("daemon_stopped");
 }

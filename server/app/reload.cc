@@ -120,8 +120,13 @@ class Reload {
       const auto* old = find_resource(before_, resource.name);
       if (old == nullptr) {
         report_.problems.push_back("resource " + resource.name + " is new: it needs a restart");
-      } else if (old->floor_max != resource.floor_max) {
+        continue;
+      }
+      if (old->floor_max != resource.floor_max) {
         report_.problems.push_back("floor_max of " + resource.name + " needs a restart");
+      }
+      if (old->policy != resource.policy) {
+        report_.problems.push_back("policy of " + resource.name + " needs a restart");
       }
     }
     for (const broker::ResourceConfig& resource : before_.resources) {

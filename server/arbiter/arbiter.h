@@ -19,6 +19,7 @@ namespace membroker::arbiter {
 
 /// Parameters of the specification's section 9; the defaults are the specified values.
 struct ArbiterOptions {
+  PolicyKind policy = PolicyKind::kFair;
   Bytes floor_max = 16 * kMiB;
   std::int32_t waits_per_lease_max = 16;
   std::int32_t scan = 16;

@@ -144,10 +144,13 @@ std::string Audit::left_out(const Tenant& tenant) const {
   return wrong;
 }
 
-// The six keys of section 2.
+// The six keys of section 2; under `greedy` the first, then arrival.
 bool Audit::waits_before(const Account& a, const Account& b, const Tenant& node) const {
   const Level first = a.level();
   const Level second = b.level();
+  if (core_.options.policy == PolicyKind::kGreedy && first.surplus >= 0 && second.surplus >= 0) {
+    return arrival(a) < arrival(b);
+  }
   if ((first.surplus < 0) != (second.surplus < 0)) return first.surplus < 0;
   const Average average = node.average();
   const bool first_within = within(first, average, core_.tree.chunk());

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "server/arbiter/arbiter.h"
+#include "server/arbiter/policy.h"
 #include "server/arbiter/tree.h"
 
 /// \file
@@ -26,9 +27,11 @@ struct EarliestLease {
 };
 
 struct Core {
-  Core(Bytes capacity, const ArbiterOptions& chosen) : options(chosen), tree(capacity) {}
+  Core(Bytes capacity, const ArbiterOptions& chosen)
+      : options(chosen), policy(policy_of(chosen.policy)), tree(capacity) {}
 
   ArbiterOptions options;
+  const Policy& policy;
   Tree tree;
   Instant now;
   Effects* effects = nullptr;

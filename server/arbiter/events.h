@@ -15,6 +15,8 @@
 
 namespace membroker::arbiter {
 
+/// How a resource is shared; policy.h.
+enum class PolicyKind { kFair, kGreedy };
 enum class GuaranteeMode { kLent, kReserved };
 enum class OnOverdue { kWarn, kFence };
 enum class Stage { kSlack, kSpill };

@@ -201,7 +201,7 @@ void Planner::take_back(Request& request) {
     const Account& asker = side_of(*node, *request.lease);
     const Side victim = side.as_victim();
     const Bytes taxed = victim.surplus + kIdleTax * side.idle;
-    const Bytes beyond = -fair_move(victim, taxed, asker.as_asker());
+    const Bytes beyond = -core_.policy.may_lose(victim, taxed, asker.as_asker());
     if (beyond < core_.tree.chunk()) continue;
     revocations_.take_back(*lease, std::min(lease->asked_now, beyond));
     const Bytes lost = std::min(std::max(Bytes{0}, -least_left(request)), request.got);
@@ -222,7 +222,8 @@ bool Planner::must_spill_itself(const Request& request, const Room& room) const 
         const Account& sibling = *entry.item;
         if (&sibling == &side) return true;
         const Side victim = sibling.as_victim();
-        fair = fair_move(victim, victim.surplus, side.as_asker()) >= core_.tree.chunk();
+        const Bytes most = core_.policy.may_lose(victim, victim.surplus, side.as_asker());
+        fair = most >= core_.tree.chunk();
         return !fair && sibling.planned > 0;
       });
       if (fair) return false;

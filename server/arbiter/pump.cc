@@ -70,8 +70,8 @@ bool Pump::cover_debts() {
   return covered;
 }
 
-// By keys (1) and (2) of the order of waiters, at their common ancestor, with what the debtor's
-// side is being asked for still counted: overdrawing never beats asking.
+// By urgency at their common ancestor, with what the debtor's side is being asked for still
+// counted: overdrawing never beats asking.
 bool Pump::before_head(const Lease& debtor, const Request& head) const {
   const Lease& waiter = *head.lease;
   if (&debtor == &waiter) return false;
@@ -81,11 +81,10 @@ bool Pump::before_head(const Lease& debtor, const Request& head) const {
   const Account& waits = side_of(*node, waiter);
   Level owing = owes.level();
   owing.surplus += owes.revoking;
-  const Level waiting = waits.level();
-  if (owing.below_guarantee() != waiting.below_guarantee()) return owing.below_guarantee();
   const Average average = node->average();
   const Bytes chunk = core_.tree.chunk();
-  return within(owing, average, chunk) && !within(waiting, average, chunk);
+  return core_.policy.urgency(owing, average, chunk) <
+         core_.policy.urgency(waits.level(), average, chunk);
 }
 
 }  // namespace membroker::arbiter

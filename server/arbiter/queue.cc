@@ -171,42 +171,13 @@ void Queue::pass_deadlines() {
 
 // ---- order ----
 
-// The keys of section 2, in their order, between the best of two classes.
-const Account* Queue::best_child(const Tenant& node) const {
-  const Average average = node.average();
-  const Bytes chunk = core_.tree.chunk();
-  const Account* best = nullptr;
-  bool best_within = false;
-  const auto better = [&](const Account& a, bool a_within) {
-    if (best == nullptr) return true;
-    const Level level = a.level();
-    const Level other = best->level();
-    if (level.below_guarantee() != other.below_guarantee()) return level.below_guarantee();
-    if (a_within != best_within) return a_within;
-    if (a.counted.aged != best->counted.aged) return a.counted.aged;
-    if (a.priority != best->priority) return a.priority > best->priority;
-    const int order = compare(level, other);
-    return order != 0 ? order < 0 : a.counted.arrival < best->counted.arrival;
-  };
-  for (const auto& siblings : node.classes) {
-    if (siblings->leases && node.debt > 0) continue;
-    for (const auto& waiting : siblings->waiting) {
-      if (waiting.empty()) continue;
-      core_.tree.visited(1);
-      const Account& first = *waiting.top().item;
-      const bool first_within = within(first.level(), average, chunk);
-      if (better(first, first_within)) {
-        best = &first;
-        best_within = first_within;
-      }
-    }
-  }
-  return best;
-}
-
 Request* Queue::first() {
   const Account* node = &core_.tree.root();
-  while (node != nullptr && !node->is_lease) node = best_child(as_tenant(*node));
+  while (node != nullptr && !node->is_lease) {
+    const Tenant& tenant = as_tenant(*node);
+    core_.tree.visited(tenant.classes.size());
+    node = core_.policy.first_waiting(tenant, core_.tree.chunk());
+  }
   return node == nullptr ? nullptr : as_lease(*node).first_wait();
 }
 

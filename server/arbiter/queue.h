@@ -59,7 +59,6 @@ class Queue {
 
  private:
   std::unique_ptr<Request> take(Request& request);
-  const Account* best_child(const Tenant& node) const;
   static bool is_before(const Head& head, const Request& request);
   bool in_small_lane(const Request& head, Bytes bytes) const;
   void arm(Request& request);

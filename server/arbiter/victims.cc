@@ -74,7 +74,7 @@ const Account* Planner::best_sibling(const Tenant& node, const Account& side, co
       if (&sibling == &side) return true;
       const Side victim = sibling.as_victim();
       const Bytes tax = seek.stage == Stage::kSlack ? kIdleTax * sibling.idle : 0;
-      const Bytes move = fair_move(victim, victim.surplus + tax, asker);
+      const Bytes move = core_.policy.may_lose(victim, victim.surplus + tax, asker);
       if (move < seek.least) {
         // Behind one with nothing promised and no tax nobody may lose more than it.
         return sibling.planned > 0 || tax > 0;

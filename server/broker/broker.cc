@@ -38,6 +38,7 @@ Broker::Broker(BrokerConfig config, Epoch epoch, Ledger& ledger, WatchProcess wa
   for (const ResourceConfig& resource : config_.resources) {
     arbiter::ArbiterOptions options;
     options.floor_max = resource.floor_max;
+    options.policy = resource.policy;
     resources_.push_back({resource, arbiter::Arbiter(resource.capacity, options), {}});
   }
   set_up_tenants();

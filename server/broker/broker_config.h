@@ -21,6 +21,7 @@ struct ResourceConfig {
   std::string name;  // "ram"
   Bytes capacity = 0;
   Bytes floor_max = 16 * kMiB;
+  arbiter::PolicyKind policy = arbiter::PolicyKind::kFair;
 };
 
 struct TenantConfig {

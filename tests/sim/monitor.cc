@@ -172,7 +172,11 @@ std::string Monitor::after(Instant now, const Event* event, const Effects& effec
   for (const Effect& effect : effects) {
     std::visit([this](const auto& kind) { on(kind); }, effect);
   }
-  for (const Revoke& effect : asked_fairly_) check_fairness(effect);
+  if (policy_ == PolicyKind::kFair) {
+    for (const Revoke& effect : asked_fairly_) check_fairness(effect);
+  } else if (!asked_fairly_.empty()) {
+    complain("a first-come policy asked for a fair share");
+  }
   if (!effects.empty()) {
     hash(now.ms);
     for (const char c : effects_text(effects, {})) hash(c);

@@ -35,7 +35,9 @@ struct Tally {
 
 class Monitor {
  public:
-  explicit Monitor(const arbiter::Arbiter& arbiter) : arbiter_(arbiter) {}
+  explicit Monitor(const arbiter::Arbiter& arbiter,
+                   arbiter::PolicyKind policy = arbiter::PolicyKind::kFair)
+      : arbiter_(arbiter), policy_(policy) {}
 
   /// Before an event is applied (null: time passes).
   void before(Instant now, const arbiter::Event* event);
@@ -90,6 +92,7 @@ class Monitor {
   void hash(std::int64_t value);
 
   const arbiter::Arbiter& arbiter_;
+  const arbiter::PolicyKind policy_;
   Instant now_;
   std::string wrong_;
   Tally tally_;

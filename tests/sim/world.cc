@@ -15,7 +15,10 @@ using namespace membroker::arbiter;  // NOLINT: one function for each of its eve
 }  // namespace
 
 World::World(const WorldOptions& options)
-    : options_(options), rng_(options.seed), arbiter_(options.capacity), monitor_(arbiter_) {}
+    : options_(options),
+      rng_(options.seed),
+      arbiter_(options.capacity, {.policy = options.policy}),
+      monitor_(arbiter_, options.policy) {}
 
 std::string World::run() {
   make_tenants();

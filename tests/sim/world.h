@@ -21,6 +21,7 @@ struct WorldOptions {
   int clients = 64;
   Bytes capacity = kGiB;
   bool only_honest = false;  // no client misbehaves, nothing is reconfigured
+  arbiter::PolicyKind policy = arbiter::PolicyKind::kFair;
 };
 
 enum class Manners { kHonest, kIgnoring, kLying, kHalf, kOverdrawing, kCareless };

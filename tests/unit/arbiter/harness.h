@@ -14,7 +14,8 @@ namespace membroker::arbiter {
 
 class Harness {
  public:
-  explicit Harness(Bytes capacity = 1024 * kMiB) : arbiter_(capacity) {}
+  explicit Harness(Bytes capacity = 1024 * kMiB, ArbiterOptions options = {})
+      : arbiter_(capacity, options) {}
 
   Arbiter& arbiter() { return arbiter_; }
   SessionId id(const std::string& name) {

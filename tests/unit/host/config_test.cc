@@ -84,6 +84,7 @@ sessions_per_uid_max = 10
 [resources.gpu]
 capacity = "4GiB"
 floor_max = "1MiB"
+policy = "greedy"
 [resources.ram]
 capacity = "8GiB"
 [[tenant]]
@@ -123,6 +124,8 @@ TEST(Config, ReadsEveryKey) {
   ASSERT_EQ(config.broker.resources.size(), 2u);
   EXPECT_EQ(config.broker.resources[0].name, "ram");
   EXPECT_EQ(config.broker.resources[1].floor_max, kMiB);
+  EXPECT_EQ(config.broker.resources[0].policy, arbiter::PolicyKind::kFair);
+  EXPECT_EQ(config.broker.resources[1].policy, arbiter::PolicyKind::kGreedy);
   ASSERT_EQ(config.broker.tenants.size(), 2u);
   EXPECT_EQ(config.broker.tenants[0].path, "acme");
   const broker::TenantConfig& etl = config.broker.tenants[1];
@@ -257,6 +260,15 @@ TEST(Config, NeedsRam) {
   EXPECT_THAT(error("[resources.gpu]\ncapacity = \"1GiB\"\n"), HasSubstr("[resources.ram]"));
   EXPECT_THAT(error("[resources.ram]\n"),
               AllOf(StartsWith("m.toml:1:12: "), HasSubstr("has no capacity")));
+}
+
+TEST(Config, NamesThePoliciesThereAre) {
+  EXPECT_EQ(error(kRam + "policy = \"gready\"\n"),
+            "m.toml:3:10: policy in [resources.ram] must be one of \"fair\", \"greedy\"");
+  EXPECT_THAT(error(kRam + "policy = 1\n"), HasSubstr("one of \"fair\", \"greedy\""));
+  EXPECT_THAT(print_config(good(kRam + "policy = \"greedy\"\n")),
+              HasSubstr("policy = \"greedy\"\n"));
+  EXPECT_THAT(print_config(good(kRam)), HasSubstr("policy = \"fair\"\n"));
 }
 
 TEST(Config, ChecksCapacities) {

@@ -102,8 +102,10 @@ TEST_F(ReloadTest, SaysWhatNeedsARestart) {
   start(config(kGiB, {}));
   broker::BrokerConfig after = config(kGiB, {});
   after.resources[0].floor_max = kMiB;
+  after.resources[0].policy = arbiter::PolicyKind::kGreedy;
   after.resources.push_back({.name = "gpu", .capacity = kGiB});
-  EXPECT_THAT(to(after).problems, ElementsAre(HasSubstr("floor_max"), HasSubstr("gpu is new")));
+  EXPECT_THAT(to(after).problems, ElementsAre(HasSubstr("floor_max"), HasSubstr("policy of ram"),
+                                              HasSubstr("gpu is new")));
 }
 
 }  // namespace

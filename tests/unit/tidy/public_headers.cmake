@@ -3,9 +3,16 @@
 set(MEMBROKER_PUBLIC_HEADERS
   client/include/membroker/allocator.h
   client/include/membroker/buffer.h
+  client/include/membroker/c/base.h
+  client/include/membroker/c/buffer.h
+  client/include/membroker/c/client.h
+  client/include/membroker/c/consumer.h
+  client/include/membroker/c/pool.h
+  client/include/membroker/c/spill.h
   client/include/membroker/client.h
   client/include/membroker/deadline.h
   client/include/membroker/detail/credit_shard.h
+  client/include/membroker/membroker.h
   client/include/membroker/memory_pool.h
   client/include/membroker/spill.h
   client/include/membroker/testing.h

@@ -93,6 +93,8 @@ class Broker {
   Status set_access(const std::string& path, std::vector<uid_t> uids, std::vector<gid_t> gids,
                     Instant now);
   Status set_capacity(const std::string& resource, Bytes capacity, Instant now);
+  /// So much of the capacity is not to be lent for now; the capacity as set stays what it is.
+  Status withhold(const std::string& resource, Bytes bytes, Instant now);
   /// No grants any more, every lease asked down to its floor.
   void drain(Instant now);
   /// The daemon is going away: every client is told to keep its lease and to come back.
@@ -110,6 +112,7 @@ class Broker {
     ResourceConfig config;
     arbiter::Arbiter arbiter;
     ResourceCounters counters;
+    Bytes withheld = 0;  // of config.capacity
   };
   // broker.cc: streams, processes, time
   void begin(Instant now);
@@ -193,6 +196,7 @@ class Broker {
   bool anything_to_tell(const Session& session) const;
 
   // broker_admin.cc
+  Status lend(std::size_t resource, Bytes capacity, Bytes withheld);
   Result<std::size_t> resource_named(const std::string& name) const;
   arbiter::TenantPolicy policy_of(const std::string& tenant, std::size_t resource) const;
 

@@ -151,12 +151,29 @@ Status Broker::set_capacity(const std::string& resource, Bytes capacity, Instant
     return fail(ErrorCode::kInvalid,
                 fmt::format("resource {}: a capacity of {} bytes", resource, capacity));
   }
+  if (auto ok = lend(*index, capacity, resources_[*index].withheld); !ok) return ok;
+  spdlog::info("capacity_set resource={} capacity={}", resource, capacity);
+  return {};
+}
+
+Status Broker::withhold(const std::string& resource, Bytes bytes, Instant now) {
+  begin(now);
+  const auto index = resource_named(resource);
+  if (!index) return fail(index.error());
+  if (bytes < 0) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("resource {}: {} bytes withheld", resource, bytes));
+  }
+  return lend(*index, resources_[*index].config.capacity, bytes);
+}
+
+Status Broker::lend(std::size_t resource, Bytes capacity, Bytes withheld) {
   refused_.reset();
-  feed(*index, arbiter::SetCapacity{capacity});
+  feed(resource, arbiter::SetCapacity{capacity - std::min(capacity, withheld)});
   commit();
   if (refused_) return fail(ErrorCode::kInvalid, *refused_);
-  resources_[*index].config.capacity = capacity;
-  spdlog::info("capacity_set resource={} capacity={}", resource, capacity);
+  resources_[resource].config.capacity = capacity;
+  resources_[resource].withheld = withheld;
   return {};
 }
 

@@ -36,8 +36,10 @@ Snapshot Broker::snapshot() const {
   out.tenants = static_cast<std::uint32_t>(tenants_.size());
   out.counters = counters_;
   for (const Resource& resource : resources_) {
-    out.resources.push_back({resource.config.name, resource.arbiter.capacity(),
-                             resource.arbiter.chunk(), resource.arbiter.root(), resource.counters});
+    const Bytes capacity = resource.arbiter.capacity();
+    out.resources.push_back({resource.config.name, capacity, resource.arbiter.chunk(),
+                             resource.arbiter.root(), resource.counters,
+                             resource.config.capacity - capacity});
     for (arbiter::TenantView& view : resource.arbiter.tenants()) {
       out.tenant_rows.push_back({resource.config.name, std::move(view)});
     }

@@ -31,10 +31,11 @@ struct ResourceCounters {
 
 struct ResourceRow {
   std::string name;
-  Bytes capacity = 0;
+  Bytes capacity = 0;  // what is lent at most, now
   Bytes chunk = 0;
   arbiter::NodeView root;
   ResourceCounters counters;
+  Bytes withheld = 0;  // of the capacity as set, besides `capacity`
 };
 
 struct TenantRow {

@@ -43,6 +43,25 @@ TEST_F(AdminTest, ALoweredLimitIsRevokedDownTo) {
   EXPECT_EQ(received(a_).revoke()->target_returned_total(), 256 * kMiB);
 }
 
+TEST_F(AdminTest, WhatIsWithheldIsAskedBackAndComesOnTopOfTheCapacityAsSet) {
+  const auto row = [this] { return broker_->snapshot().resources.at(0); };
+  ASSERT_TRUE(broker_->withhold("ram", 768 * kMiB, now_));
+  deliver();
+  EXPECT_EQ(received(a_).revoke()->target_returned_total(), 256 * kMiB);
+  EXPECT_EQ(row().capacity, 256 * kMiB);
+  EXPECT_EQ(row().withheld, 768 * kMiB);
+  ASSERT_TRUE(broker_->set_capacity("ram", 900 * kMiB, now_));
+  EXPECT_EQ(row().capacity, 132 * kMiB);
+  ASSERT_TRUE(broker_->set_capacity("ram", 100 * kMiB, now_));  // less than is withheld
+  EXPECT_EQ(row().capacity, 0);
+  ASSERT_TRUE(broker_->withhold("ram", 0, now_));
+  EXPECT_EQ(row().capacity, 100 * kMiB);
+  EXPECT_EQ(row().withheld, 0);
+  expect_error(broker_->withhold("gpu", 1, now_), ErrorCode::kNotFound, "no resource gpu");
+  expect_error(broker_->withhold("ram", -1, now_), ErrorCode::kInvalid, "-1 bytes withheld");
+  deliver();
+}
+
 TEST_F(AdminTest, ANewTenantAndItsParentsMayBeUsedAtOnce) {
   ASSERT_TRUE(broker_->set_tenant("acme/etl", "ram", {.weight = 3}, now_));
   EXPECT_FALSE(ended(attach(2, hello("acme/etl", claim(0)))).has_value());

@@ -106,24 +106,6 @@ void Broker::disconnected(ConnectionId connection, Instant now) {
   commit();
 }
 
-void Broker::process_ended(const Peer& peer, Instant now) {
-  begin(now);
-  const auto found = by_process_.find({peer.pid, peer.start_time});
-  if (found != by_process_.end()) {
-    const std::set<SessionId> ids = found->second;
-    for (const SessionId id : ids) forget(*find(id), "process_ended");
-  }
-  // Its streams may outlive it: a forked child holds the socket.
-  std::vector<ConnectionId> orphans;
-  for (const auto& [connection, record] : connections_) {
-    if (record.peer == peer) orphans.push_back(connection);
-  }
-  for (const ConnectionId connection : orphans) {
-    end_stream(connection, EndCode::kUnavailable, "the process that opened the stream has ended");
-  }
-  commit();
-}
-
 void Broker::expire(Instant now) {
   begin(now);
   const bool changed = changed_;

@@ -14,6 +14,7 @@
 #include "membroker/v1/session.pb.h"
 #include "server/arbiter/arbiter.h"
 #include "server/broker/broker_config.h"
+#include "server/broker/kin_watch.h"
 #include "server/broker/ledger.h"
 #include "server/broker/session.h"
 #include "server/broker/snapshot.h"
@@ -70,7 +71,14 @@ class Broker {
   /// What arrived is no frame, or too large a one: ends the stream so.
   void received_bad(ConnectionId connection, EndCode code, const std::string& why, Instant now);
   void disconnected(ConnectionId connection, Instant now);
-  void process_ended(const Peer& peer, Instant now);
+  /// `left`: the forked children that the process leaves behind.
+  void process_ended(const Peer& peer, Instant now, const std::vector<Kin>& left = {});
+  /// The process has exec'ed and runs `image` by now: what came before has no memory any more but
+  /// in `left`. Sessions whose image is not known stay.
+  void process_execed(const Peer& peer, std::uint64_t image, Instant now,
+                      const std::vector<Kin>& left = {});
+  /// What a process of take_orphans() holds now.
+  void orphan_measured(const Peer& process, Bytes share, Instant now);
   /// Everything whose time has come by `now`.
   void expire(Instant now);
   Instant next_deadline() const;
@@ -83,6 +91,10 @@ class Broker {
   bool compose(ConnectionId connection, Instant now, v1::ServerFrame* frame);
   /// Streams to be finished. Nothing more is to be read from or composed for them.
   std::vector<StreamEnd> take_ended();
+
+  // ---- to processes ----
+  /// Orphans since the last call: what they hold is to be told to orphan_measured().
+  std::vector<Peer> take_orphans();
 
   // ---- from admins ----
   Result<AskedBack> ask(SessionId session, const std::string& resource, Bytes bytes, Instant now);
@@ -114,7 +126,14 @@ class Broker {
     ResourceCounters counters;
     Bytes withheld = 0;  // of config.capacity
   };
-  // broker.cc: streams, processes, time
+  /// What a process held at its end, and for whom: of several sessions the largest one's tenant.
+  struct Estate {
+    Bytes held = 0;
+    Bytes most = 0;
+    std::string tenant;
+    std::string client_name;
+  };
+  // broker.cc: streams, time
   void begin(Instant now);
   void commit();
   void touch(Session& session);
@@ -128,7 +147,18 @@ class Broker {
   void forget(Session& session, const char* why);
   Session* find(SessionId id);
 
+  // broker_processes.cc
+  void end_sessions_of(const Peer& peer, const std::set<SessionId>& ids, const char* why,
+                       const std::vector<Kin>& left);
+  void leave_orphans(const Peer& parent, const Estate& estate, const std::vector<Kin>& left);
+  bool open_orphan(Orphan orphan);
+  void charge(Orphan& orphan);
+  void recharge(Orphan& orphan, Bytes bytes);
+  void end_orphan(const ProcessKey& process, const char* why);
+  void add_orphan(const Orphan& orphan, Snapshot* out) const;  // snapshot.cc
+
   // broker_recover.cc
+  void recover_orphan(const LedgerEntry& entry);
   void set_up_tenants();
   void recover(const std::vector<LedgerEntry>& entries);
   void recover_session(const std::vector<LedgerEntry>& slots);
@@ -211,7 +241,8 @@ class Broker {
   std::vector<Resource> resources_;
   std::map<std::string, TenantConfig> tenants_;  // what may be attached to, by path
   std::map<SessionId, std::unique_ptr<Session>> sessions_;
-  std::map<std::pair<pid_t, std::uint64_t>, std::set<SessionId>> by_process_;
+  std::map<ProcessKey, std::set<SessionId>> by_process_;
+  std::map<ProcessKey, Orphan> orphans_;
   std::map<uid_t, std::uint32_t> sessions_of_uid_;
   std::map<ConnectionId, ConnectionRecord> connections_;
   std::set<std::pair<Instant, SessionId>> timers_;
@@ -226,6 +257,7 @@ class Broker {
   std::vector<SessionId> to_drop_;  // whose outbox overflowed
   std::vector<SessionId> ready_;
   std::vector<StreamEnd> ended_;
+  std::vector<Peer> fresh_orphans_;
   std::optional<Bytes> opened_floor_;   // of the Open that is being fed
   std::optional<std::string> refused_;  // the same, or Rejected
   BrokerCounters counters_;

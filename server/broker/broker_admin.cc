@@ -4,23 +4,12 @@
 #include <utility>
 
 #include "server/broker/broker.h"
+#include "server/broker/tenant_path.h"
 
 namespace membroker::broker {
 namespace {
 
-constexpr std::size_t kTenantPathBytesMax = 255;  // what the ledger has room for
 constexpr std::int32_t kWeightMax = 10'000;
-
-/// "acme/etl": parts of letters, digits, '_', '-', '.', separated by single slashes.
-bool is_tenant_path(std::string_view path) {
-  if (path.empty() || path.size() > kTenantPathBytesMax) return false;
-  if (path.front() == '/' || path.back() == '/') return false;
-  if (path.find("//") != std::string_view::npos) return false;
-  return std::all_of(path.begin(), path.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-' || c == '.' || c == '/';
-  });
-}
 
 Status check_policy(const std::string& path, const arbiter::TenantPolicy& policy) {
   if (policy.guarantee < 0 || policy.limit < 0) {
@@ -69,11 +58,9 @@ Result<AskedBack> Broker::ask(SessionId id, const std::string& resource, Bytes b
 Status Broker::set_tenant(const std::string& path, const std::string& resource,
                           const TenantChange& change, Instant now) {
   begin(now);
-  if (!is_tenant_path(path)) {
+  if (auto good = check_tenant_path(path); !good) {
     return fail(ErrorCode::kInvalid,
-                fmt::format("{} is no tenant path: parts of letters, digits, '_', '-', '.', "
-                            "separated by '/', at most {} bytes",
-                            log_text(path), kTenantPathBytesMax));
+                fmt::format("{} is no tenant path: {}", log_text(path), good.error().message()));
   }
   const auto index = resource_named(resource);
   if (!index) return fail(index.error());
@@ -131,8 +118,8 @@ Status Broker::remove_tenant(const std::string& path, Instant now) {
   return {};
 }
 
-Status Broker::set_access(const std::string& path, std::vector<uid_t> uids,
-                          std::vector<gid_t> gids, Instant now) {
+Status Broker::set_access(const std::string& path, std::vector<uid_t> uids, std::vector<gid_t> gids,
+                          Instant now) {
   begin(now);
   const auto tenant = tenants_.find(path);
   if (tenant == tenants_.end()) {

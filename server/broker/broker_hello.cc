@@ -92,7 +92,7 @@ Status Broker::check_tenant(const std::string& path, const Peer& peer) const {
     if (found != tenants_.end()) {
       const TenantConfig& tenant = found->second;
       const bool uid = std::count(tenant.uids.begin(), tenant.uids.end(), peer.uid) > 0;
-      const bool gid = std::count(tenant.gids.begin(), tenant.gids.end(), peer.gid) > 0;
+      const bool gid = in_any_group(peer, tenant.gids);
       if (uid || gid) return {};
       if (!tenant.uids.empty() || !tenant.gids.empty()) {
         return fail(ErrorCode::kPermissionDenied,
@@ -133,6 +133,7 @@ Result<Session*> Broker::open_session(const HelloRequest& request, const Peer& p
   Session& session = *owned;
   session.id = SessionId{next_session_++};
   session.peer = peer;
+  session.peer.groups.clear();  // have been asked for all that they are
   session.token_hash = request.token_hash;
   session.tenant = request.tenant;
   session.client_name = request.client_name;
@@ -181,8 +182,9 @@ Status Broker::open_lease(Session& session, const LeaseClaim& claim) {
     lease.floor = *opened_floor_;
     if (held < lease.floor) lease.totals.granted += lease.floor - held;
   }
-  LedgerIdentity identity{session.id,  session.peer,   session.token_hash,   priority,
-                          lease.floor, session.tenant, resource.config.name, session.client_name};
+  LedgerIdentity identity{
+      session.id,     session.peer,         session.token_hash,  priority, lease.floor,
+      session.tenant, resource.config.name, session.client_name, 0};
   auto slot = ledger_.claim(identity, lease.totals);
   if (!slot) {
     feed(claim.resource, arbiter::Gone{session.id});

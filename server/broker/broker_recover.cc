@@ -25,10 +25,13 @@ void Broker::set_up_tenants() {
 void Broker::recover(const std::vector<LedgerEntry>& entries) {
   std::map<SessionId, std::vector<LedgerEntry>> by_session;
   for (const LedgerEntry& entry : entries) {
-    by_session[entry.identity.session].push_back(entry);
     next_session_ = std::max(next_session_, entry.identity.session.value + 1);
+    if (entry.identity.orphan_of == 0) by_session[entry.identity.session].push_back(entry);
   }
   for (const auto& [id, slots] : by_session) recover_session(slots);
+  for (const LedgerEntry& entry : entries) {
+    if (entry.identity.orphan_of != 0) recover_orphan(entry);
+  }
 }
 
 void Broker::recover_session(const std::vector<LedgerEntry>& slots) {

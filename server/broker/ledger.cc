@@ -41,26 +41,6 @@ namespace {
 
 constexpr std::size_t kSlotsMax = std::size_t{1} << 20;
 
-Result<UniqueFd> open_locked(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) return fail(errno_error("open the ledger " + path, errno));
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) {
-      return fail(ErrorCode::kUnavailable,
-                  "the ledger " + path +
-                      " is in use by another membrokerd; stop it, or give this one its own "
-                      "runtime_directory");
-    }
-    return fail(errno_error("lock the ledger " + path, errno));
-  }
-  struct stat about {};
-  if (::fstat(fd.get(), &about) != 0) return fail(errno_error("stat the ledger " + path, errno));
-  if (!S_ISREG(about.st_mode)) {
-    return fail(ErrorCode::kInvalid, "the ledger " + path + " is not a regular file; remove it");
-  }
-  return fd;
-}
-
 Result<std::size_t> file_size(int fd, const std::string& path) {
   struct stat about {};
   if (::fstat(fd, &about) != 0) return fail(errno_error("stat the ledger " + path, errno));
@@ -98,7 +78,34 @@ Ledger::Ledger(Ledger&&) noexcept = default;
 Ledger& Ledger::operator=(Ledger&&) noexcept = default;
 Ledger::~Ledger() = default;
 
+Result<UniqueFd> Ledger::lock(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return fail(errno_error("open the ledger " + path, errno));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) {
+      return fail(ErrorCode::kUnavailable,
+                  "the ledger " + path +
+                      " is in use by another membrokerd; stop it, or give this one its own "
+                      "runtime_directory");
+    }
+    return fail(errno_error("lock the ledger " + path, errno));
+  }
+  struct stat about {};
+  if (::fstat(fd.get(), &about) != 0) return fail(errno_error("stat the ledger " + path, errno));
+  if (!S_ISREG(about.st_mode)) {
+    return fail(ErrorCode::kInvalid, "the ledger " + path + " is not a regular file; remove it");
+  }
+  return fd;
+}
+
 Result<Ledger> Ledger::open(const std::string& path, std::size_t slots, bool expected) {
+  auto locked = lock(path);
+  if (!locked) return fail(locked.error());
+  return open(std::move(*locked), path, slots, expected);
+}
+
+Result<Ledger> Ledger::open(UniqueFd locked, const std::string& path, std::size_t slots,
+                            bool expected) {
   if (slots == 0 || slots > kSlotsMax) {
     return fail(ErrorCode::kInvalid,
                 strf("a ledger of %zu slots cannot be made; 1 to %zu can", slots, kSlotsMax));
@@ -107,28 +114,26 @@ Result<Ledger> Ledger::open(const std::string& path, std::size_t slots, bool exp
   if (!boot_text) return fail(boot_text.error());
   file::BootId boot{};
   std::copy_n(boot_text->data(), std::min(boot_text->size(), boot.size()), boot.data());
-  auto fd = open_locked(path);
-  if (!fd) return fail(fd.error());
-  const auto found = look(fd->get(), path, boot);
+  const auto found = look(locked.get(), path, boot);
   if (!found) return fail(found.error());
 
   auto impl = std::make_unique<Impl>();
   impl->slots = std::max(slots, found->slots);
   impl->map_bytes = file::file_bytes(impl->slots);
   impl->lost = found->slots == 0 && (expected || (!found->empty && !found->other_boot));
-  if (found->slots == 0 && ::ftruncate(fd->get(), 0) != 0) {
+  if (found->slots == 0 && ::ftruncate(locked.get(), 0) != 0) {
     return fail(errno_error("empty the ledger " + path, errno));
   }
   // All space now: a full file system under a mapping is SIGBUS later.
-  const int error = ::posix_fallocate(fd->get(), 0, static_cast<off_t>(impl->map_bytes));
+  const int error = ::posix_fallocate(locked.get(), 0, static_cast<off_t>(impl->map_bytes));
   if (error != 0) {
     return fail(errno_error(
         strf("allocate %zu bytes for the ledger %s", impl->map_bytes, path.c_str()), error));
   }
-  void* map = ::mmap(nullptr, impl->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd->get(), 0);
+  void* map = ::mmap(nullptr, impl->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, locked.get(), 0);
   if (map == MAP_FAILED) return fail(errno_error("map the ledger " + path, errno));
   impl->map = static_cast<std::byte*>(map);
-  impl->fd = std::move(*fd);
+  impl->fd = std::move(locked);
   if (found->slots == 0) file::write_header(impl->header(), boot, impl->slots);
   impl->header().slots = impl->slots;
 

@@ -10,6 +10,7 @@
 #include "membroker/error.h"
 #include "server/broker/peer.h"
 #include "shared/bytes.h"
+#include "shared/fd.h"
 #include "shared/ids.h"
 
 /// \file
@@ -17,8 +18,9 @@
 /// directory, stamped with the boot id. One slot per (session, resource). A killed daemon does not
 /// lose the page cache, and a host crash kills the clients too, so nothing is ever synced.
 ///
-/// Slot: identity, written once, checksummed, made valid last; and three totals, each one aligned
-/// 64-bit store outside the checksum. At any instruction of the daemon's death, bytes on record are
+/// Slot: identity, written once, checksummed, made valid last (of the peer no groups); and three
+/// totals, each one aligned 64-bit store outside the checksum. At any instruction of the daemon's
+/// death, bytes on record are
 /// >= bytes held: `store` writes returned_total first, and the caller stores before frames leave.
 ///
 /// Thread: the broker's, after open().
@@ -34,6 +36,8 @@ struct LedgerIdentity {
   std::string tenant;       // at most 255 bytes
   std::string resource;     // at most 63 bytes
   std::string client_name;  // cut to 63 bytes
+  // Bytes left behind by the process with this pid, held by `peer`, its forked child; 0: a lease.
+  pid_t orphan_of = 0;
 };
 
 struct LedgerTotals {
@@ -53,15 +57,20 @@ struct LedgerEntry {
 
 class Ledger {
  public:
-  /// Opens or makes the file, under an exclusive lock held until destruction: a second daemon on
-  /// the same path gets kUnavailable. Space is allocated up front; a file of more slots is kept so.
+  /// Makes the file if there is none, and takes the exclusive lock that a daemon has for its life:
+  /// a second one on the same path gets kUnavailable. To be had before anything else is changed
+  /// that belongs to the daemon that runs.
+  static Result<UniqueFd> lock(const std::string& path);
+  /// Opens the locked file. Space is allocated up front; a file of more slots is kept so.
   ///
   /// lost(): some session's bytes may be unknown. So where the file is of another layout or its
   /// header is damaged (it is replaced by an empty one), where a slot is damaged (it is dropped,
   /// the others stay), and where there is no file of this boot although one is `expected` (this
   /// boot's daemon has run before, by the state store). A file of another boot is replaced, and
   /// nothing is lost by that: its sessions ended with that boot.
-  static Result<Ledger> open(const std::string& path, std::size_t slots, bool expected);
+  static Result<Ledger> open(UniqueFd locked, const std::string& path, std::size_t slots,
+                             bool expected);
+  static Result<Ledger> open(const std::string& path, std::size_t slots, bool expected);  // locks
 
   Ledger(Ledger&&) noexcept;
   Ledger& operator=(Ledger&&) noexcept;

@@ -88,6 +88,8 @@ void write_slot(Slot& slot, const LedgerIdentity& identity, const LedgerTotals& 
   put_text(place.resource, identity.resource);
   put_text(place.client_name, identity.client_name);
   publish(slot.checksum, identity_checksum(place));
+  slot.image = identity.peer.image;
+  slot.orphan_of = identity.orphan_of;
   write_totals(slot, totals);
   publish(slot.state, kSlotValid);
 }
@@ -116,7 +118,8 @@ std::optional<LedgerEntry> read_slot(const Slot& slot, std::size_t number) {
   entry.slot = number;
   entry.totals = totals;
   entry.identity.session = SessionId{place.session};
-  entry.identity.peer = {place.pid, place.uid, place.gid, place.start_time};
+  entry.identity.peer = {place.pid, place.uid, place.gid, place.start_time, slot.image};
+  entry.identity.orphan_of = static_cast<pid_t>(slot.orphan_of);
   entry.identity.token_hash = place.token_hash;
   entry.identity.priority = place.priority;
   entry.identity.floor = place.floor;

@@ -60,7 +60,10 @@ struct Slot {
   std::int64_t overdrawn;
   std::int64_t returned;
   Identity identity;
-  std::array<std::uint8_t, 32> reserved;
+  // Written once, before the slot is valid; 0 in a file of a version that did not know of them.
+  std::uint64_t image;
+  std::int64_t orphan_of;
+  std::array<std::uint8_t, 16> reserved;
 };
 static_assert(sizeof(Slot) == 512);
 

@@ -6,26 +6,16 @@
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <cerrno>
-#include <charconv>
 #include <map>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <utility>
 
 #include "server/broker/pidfd.h"
-#include "server/broker/small_file.h"
+#include "server/broker/process_facts.h"
 #include "shared/format.h"
 
 namespace membroker::broker {
-namespace {
-
-// What tells one process from another: its pid, and its start where the pid was used again.
-using ProcessKey = std::pair<pid_t, std::uint64_t>;
-
-ProcessKey key_of(const Peer& peer) { return {peer.pid, peer.start_time}; }
-
-}  // namespace
 
 Result<UniqueFd> open_pidfd(pid_t pid) {
   UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -34,28 +24,6 @@ Result<UniqueFd> open_pidfd(pid_t pid) {
     return fail(ErrorCode::kNotFound, strf("there is no process %d", pid));
   }
   return fail(errno_error(strf("pidfd_open of process %d", pid), errno));
-}
-
-Result<std::uint64_t> process_start_time(pid_t pid) {
-  if (pid <= 0) return fail(ErrorCode::kNotFound, strf("%d is no process id", pid));
-  const std::string path = strf("/proc/%d/stat", pid);
-  const auto text = read_small_file(path);
-  if (!text) {
-    // ESRCH comes from reading the file of a process that ends just then.
-    return fail(ErrorCode::kNotFound,
-                strf("there is no process %d (%s)", pid, text.error().message().c_str()));
-  }
-  // The second field is the command in brackets and may hold anything, brackets too; after the
-  // last one the third field follows, and the start time is the 22nd.
-  std::size_t at = text->rfind(')');
-  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = text->find(' ', at + 1);
-  std::uint64_t ticks = 0;
-  if (at == std::string::npos ||
-      std::from_chars(text->data() + at + 1, text->data() + text->size(), ticks).ec !=
-          std::errc()) {
-    return fail(ErrorCode::kIo, path + " has no start time (field 22)");
-  }
-  return ticks;
 }
 
 struct ProcessWatch::Impl {
@@ -68,7 +36,7 @@ struct ProcessWatch::Impl {
                        if (error) return;
                        {
                          const std::lock_guard lock(mutex);
-                         watched.erase(key_of(peer));
+                         watched.erase(peer.key());
                        }
                        on_exit(peer);
                      });
@@ -107,7 +75,7 @@ Status ProcessWatch::watch(const Peer& peer, UniqueFd pidfd) {
     pidfd = std::move(*opened);
   }
   const std::lock_guard lock(impl_->mutex);
-  if (impl_->watched.contains(key_of(peer))) return {};
+  if (impl_->watched.contains(peer.key())) return {};
   asio::posix::stream_descriptor descriptor(impl_->io);
   asio::error_code error;
   descriptor.assign(pidfd.get(), error);
@@ -115,7 +83,7 @@ Status ProcessWatch::watch(const Peer& peer, UniqueFd pidfd) {
     return fail(ErrorCode::kIo, strf("watch process %d: %s", peer.pid, error.message().c_str()));
   }
   static_cast<void>(pidfd.release());
-  const auto [at, inserted] = impl_->watched.emplace(key_of(peer), std::move(descriptor));
+  const auto [at, inserted] = impl_->watched.emplace(peer.key(), std::move(descriptor));
   impl_->wait_for(peer, at->second);
   return {};
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -33,8 +32,5 @@ class ProcessWatch {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-/// Start time of a live process in clock ticks since boot; kNotFound if there is none.
-Result<std::uint64_t> process_start_time(pid_t pid);
 
 }  // namespace membroker::broker

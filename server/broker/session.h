@@ -102,6 +102,19 @@ struct Session {
   const SessionLease* lease_of(std::size_t resource) const;
 };
 
+/// A forked child of a process that has ended or has exec'ed, and the bytes of its pages that the
+/// child still holds: charged to the tenant, asked of nobody, until the child has ended.
+struct Orphan {
+  SessionId id;  // of its account in the arbiter
+  Peer process;
+  pid_t parent = 0;
+  std::string tenant;
+  std::string client_name;  // of the session whose bytes they were
+  Bytes lent_max = 0;       // more than its parent had is not its parent's
+  LedgerTotals totals;
+  std::optional<std::size_t> slot;  // none: the ledger was full
+};
+
 /// A stream, from its start to the status it is ended with.
 struct ConnectionRecord {
   Peer peer;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/broker/broker.h"
+#include "shared/check.h"
 
 namespace membroker::broker {
 namespace {
@@ -41,7 +42,7 @@ Snapshot Broker::snapshot() const {
                              resource.arbiter.root(), resource.counters,
                              resource.config.capacity - capacity});
     for (arbiter::TenantView& view : resource.arbiter.tenants()) {
-      out.tenant_rows.push_back({resource.config.name, std::move(view)});
+      out.tenant_rows.push_back({resource.config.name, std::move(view), 0});
     }
   }
   out.sessions.reserve(sessions_.size());
@@ -51,10 +52,26 @@ Snapshot Broker::snapshot() const {
     for (const SessionLease& lease : session->leases) {
       const Resource& resource = resources_[lease.resource];
       out.leases.push_back({resource.config.name, session->client_name, view_of(*session, lease),
-                            lease.totals, lease.use});
+                            lease.totals, lease.use, 0});
     }
   }
+  for (const auto& [process, orphan] : orphans_) add_orphan(orphan, &out);
   return out;
+}
+
+/// A row among the leases, and its share of the tenants' bytes.
+void Broker::add_orphan(const Orphan& orphan, Snapshot* out) const {
+  const Resource& ram = resources_.front();
+  auto view = ram.arbiter.lease(orphan.id);
+  MB_CHECK(view.has_value());
+  for (TenantRow& row : out->tenant_rows) {
+    const std::string& path = row.view.path;
+    const bool above = orphan.tenant == path || orphan.tenant.starts_with(path + '/');
+    if (above && row.resource == ram.config.name) row.orphaned += orphan.totals.held();
+  }
+  LeaseRow row{ram.config.name,   orphan.client_name, std::move(*view), orphan.totals, {},
+               orphan.process.pid};
+  out->leases.push_back(std::move(row));
 }
 
 }  // namespace membroker::broker

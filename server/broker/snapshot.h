@@ -41,6 +41,7 @@ struct ResourceRow {
 struct TenantRow {
   std::string resource;
   arbiter::TenantView view;
+  Bytes orphaned = 0;  // of its held bytes: by forked children of gone sessions
 };
 
 struct SessionRow {
@@ -63,6 +64,7 @@ struct LeaseRow {
   arbiter::LeaseView view;
   LedgerTotals totals;
   ReportedUse use;
+  pid_t orphan_pid = 0;  // no lease: what this forked child of a gone session still holds
 };
 
 /// What went wrong or was odd, since the daemon started.
@@ -72,11 +74,14 @@ struct BrokerCounters {
   std::uint64_t sessions_recovered = 0;  // from the ledger, at the start
   std::uint64_t sessions_suspected = 0;
   std::uint64_t sessions_fenced = 0;
-  std::uint64_t sessions_gone = 0;  // process ended or goodbye
+  std::uint64_t sessions_gone = 0;  // process ended or exec'ed, or goodbye
   std::uint64_t streams_refused = 0;
   std::uint64_t stale_frames = 0;     // of another (epoch, attach)
   std::uint64_t odd_inventories = 0;  // say more than the record has
   std::uint64_t debt_alarms = 0;
+  std::uint64_t processes_execed = 0;  // seen to run another image, with sessions of the one before
+  std::uint64_t orphans_left = 0;      // forked children that held pages of a process that ended
+  std::uint64_t orphans_unmeasured = 0;  // the same, but what they hold could not be seen
 };
 
 struct Snapshot {
@@ -90,7 +95,7 @@ struct Snapshot {
   std::vector<ResourceRow> resources;  // in the order of the configuration
   std::vector<TenantRow> tenant_rows;  // by resource; parents before children
   std::vector<SessionRow> sessions;    // by id
-  std::vector<LeaseRow> leases;        // by session, resource
+  std::vector<LeaseRow> leases;        // by session, resource; then orphans
 };
 
 }  // namespace membroker::broker

@@ -8,9 +8,10 @@
 #include <cerrno>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "server/broker/pidfd.h"
-#include "server/broker/process_watch.h"
+#include "server/broker/process_facts.h"
 #include "shared/format.h"
 
 #ifndef SO_PEERPIDFD
@@ -27,6 +28,19 @@ std::optional<Result<UniqueFd>> peer_pidfd(int fd) {
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0) return UniqueFd(pidfd);
   if (errno == ENOPROTOOPT) return std::nullopt;
   return fail(ErrorCode::kNotFound, "the process at the other end has ended");
+}
+
+// The supplementary groups that the peer had when it connected.
+Result<std::vector<gid_t>> peer_groups(int fd) {
+  std::vector<gid_t> groups(32);
+  for (;;) {
+    auto size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    const bool fits = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) == 0;
+    // Too little room: the kernel has said how much is needed.
+    if (!fits && errno != ERANGE) return fail(errno_error("SO_PEERGROUPS", errno));
+    groups.resize(size / sizeof(gid_t));
+    if (fits) return groups;
+  }
 }
 
 bool has_ended(const UniqueFd& pidfd) {
@@ -53,7 +67,10 @@ Result<IdentifiedPeer> identify_peer(int fd, bool allow_unwatched, bool use_peer
     return fail(errno_error("SO_PEERCRED", errno));
   }
   IdentifiedPeer found;
-  found.peer = {credentials.pid, credentials.uid, credentials.gid, 0};
+  found.peer = {.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
+  auto groups = peer_groups(fd);
+  if (!groups) return fail(groups.error());
+  found.peer.groups = std::move(*groups);
   if (credentials.pid <= 0) {
     if (allow_unwatched) return found;
     return fail(ErrorCode::kPermissionDenied,
@@ -67,8 +84,10 @@ Result<IdentifiedPeer> identify_peer(int fd, bool allow_unwatched, bool use_peer
   if (!*pidfd) return fail(pidfd->error());
   const auto start_time = broker::process_start_time(credentials.pid);
   if (!start_time) return fail(start_time.error());
-  // The start time is the peer's if the peer still lives after it was read; by number alone, a
-  // process that started since is another one.
+  // An exec closes the socket: what says Hello over it runs this image.
+  found.peer.image = broker::process_image(credentials.pid).value_or(broker::kImageUnknown);
+  // Start time and image are the peer's if the peer still lives after they were read; by number
+  // alone, a process that started since is another one.
   if (has_ended(**pidfd) || (!exact && *start_time > accepted_at)) {
     return fail(ErrorCode::kNotFound, strf("process %d has ended", credentials.pid));
   }

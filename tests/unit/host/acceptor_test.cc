@@ -19,7 +19,7 @@
 #include <set>
 #include <vector>
 
-#include "server/broker/process_watch.h"
+#include "server/broker/process_facts.h"
 #include "shared/format.h"
 #include "temporary_folder.h"
 

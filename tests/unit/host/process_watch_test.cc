@@ -1,3 +1,4 @@
+#include "server/broker/process_facts.h"
 #include "server/broker/process_watch.h"
 
 #include <fcntl.h>

@@ -15,6 +15,7 @@
 #include "client/memory/lease_pool.h"
 #include "client/transport/daemon_link.h"
 #include "membroker/allocator.h"
+#include "membroker/spill.h"
 #include "shared/format.h"
 
 namespace membroker {
@@ -92,17 +93,6 @@ Status check(const ClientOptions& options) {
   return check_resources(options.resources);
 }
 
-/// The bytes of the client's allocator, for a pool's figures. The pool may outlive both.
-struct AllocatedGauge {
-  std::mutex mutex;
-  const BufferAllocator* allocator = nullptr;
-
-  std::int64_t bytes() {
-    const std::lock_guard lock(mutex);
-    return allocator != nullptr ? allocator->bytes_allocated() : 0;
-  }
-};
-
 ResourceStats stats_of(const std::string& resource, const LeaseStats& lease) {
   ResourceStats stats;
   stats.resource = resource;
@@ -140,6 +130,11 @@ ConnectionState state_of(transport::LinkState state) {
   return ConnectionState::kIdle;
 }
 
+/// An eighth of all there will ever be, within what a workspace can use.
+std::int64_t embedded_workspace(std::int64_t capacity_bytes) {
+  return std::clamp(capacity_bytes / 8, kSpillWorkspaceBytesMin, kSpillWorkspaceBytes);
+}
+
 Error forked_error() {
   return Error(ErrorCode::kForked,
                "this process is a fork of the one that opened the client; it is cut off from "
@@ -171,25 +166,21 @@ struct Client::Impl {
 
   std::vector<Resource> resources;
   std::shared_ptr<transport::DaemonLink> link;  // null: embedded
-  std::shared_ptr<AllocatedGauge> gauge = std::make_shared<AllocatedGauge>();
   std::atomic<bool> closed{false};
-  std::mutex mutex;
-  std::shared_ptr<BufferAllocator> allocator;  // under mutex; made at the first call
+  std::mutex mutex;  // guards the rest, which is made at the first call
+  std::shared_ptr<BufferAllocator> allocator;
+  std::shared_ptr<SpillWorkspace> workspace;
 
-  ~Impl() {
-    const std::lock_guard lock(gauge->mutex);
-    gauge->allocator = nullptr;
-  }
-
-  void add_pool(const ResourceOptions& options, std::int32_t priority) {
+  /// `workspace_bytes` is of the first resource's lease.
+  void add_pool(const ResourceOptions& options, std::int64_t workspace_bytes,
+                std::int32_t priority) {
     LeaseOptions lease;
     lease.floor = options.floor_bytes;
+    lease.workspace = resources.empty() ? workspace_bytes : 0;
     lease.priority = priority;
-    if (resources.empty()) {
-      lease.allocated = [shared = gauge] { return shared->bytes(); };
-    }
     resources.push_back({options.name, LeasePool::make(options.name, std::move(lease))});
   }
+  Result<std::shared_ptr<SpillWorkspace>> spill_workspace(std::chrono::milliseconds timeout);
   bool forked() const { return link && transport::DaemonLink::forked(); }
   std::vector<CloseHolder> holders() const;
   CloseReport close();
@@ -209,8 +200,47 @@ std::vector<CloseHolder> Client::Impl::holders() const {
   return holders;
 }
 
+Result<std::shared_ptr<SpillWorkspace>> Client::Impl::spill_workspace(
+    std::chrono::milliseconds timeout) {
+  {
+    const std::lock_guard lock(mutex);
+    if (workspace) return workspace;
+  }
+  const auto until = Deadline::Clock::now() + timeout;
+  const auto left = [&] {
+    return std::max(std::chrono::milliseconds(0),
+                    std::chrono::ceil<std::chrono::milliseconds>(until - Deadline::Clock::now()));
+  };
+  if (link) {
+    if (auto connected = link->wait_connected(left().count()); !connected) {
+      return fail(connected.error());
+    }
+  }
+  auto reservation = resources.front().pool->reserve_workspace(left());
+  if (!reservation) return fail(reservation.error());
+  const std::int64_t bytes = reservation->size();
+  auto made = SpillWorkspace::create(
+      {.bytes = bytes, .allocator = make_allocator(*std::move(reservation))});
+  if (!made) return made;
+  std::shared_ptr<SpillWorkspace> spare;  // lost the race with another thread; freed unlocked
+  const std::lock_guard lock(mutex);
+  if (closed) return fail(ErrorCode::kClosed, "the client was closed");
+  if (workspace) {
+    spare = *std::move(made);
+  } else {
+    workspace = *std::move(made);
+  }
+  return workspace;
+}
+
 CloseReport Client::Impl::close() {
-  closed = true;
+  std::shared_ptr<SpillWorkspace> idle;  // unless a channel has it
+  {
+    const std::lock_guard lock(mutex);
+    closed = true;
+    idle = std::exchange(workspace, nullptr);
+  }
+  idle.reset();
   for (const Resource& resource : resources) resource.pool->close();
   CloseReport report;
   report.holders = holders();
@@ -254,7 +284,7 @@ Result<Client> Client::open(ClientOptions options) {
   auto impl = std::make_unique<Impl>();
   for (const ResourceOptions& resource : options.resources) {
     link.resources.push_back(resource.name);
-    impl->add_pool(resource, options.priority);
+    impl->add_pool(resource, resource.floor_bytes, options.priority);
   }
   impl->link = transport::DaemonLink::make(std::move(link));
   for (std::size_t i = 0; i < impl->resources.size(); ++i) {
@@ -272,12 +302,12 @@ Result<Client> Client::embedded(std::int64_t capacity_bytes) {
                      static_cast<long long>(capacity_bytes)));
   }
   auto impl = std::make_unique<Impl>();
-  const ResourceOptions ram{.floor_bytes = 0};
-  impl->add_pool(ram, 0);
+  const ResourceOptions ram{.floor_bytes = embedded_workspace(capacity_bytes)};
+  impl->add_pool(ram, ram.floor_bytes, 0);
   const std::shared_ptr<LeasePool>& pool = impl->resources.front().pool;
   auto source = std::make_shared<lease::FixedSource>(capacity_bytes, pool->listener());
   pool->connect(source);
-  source->attach(0);
+  source->attach(ram.floor_bytes);
   return Client(std::move(impl));
 }
 
@@ -317,10 +347,14 @@ std::shared_ptr<BufferAllocator> Client::allocator() {
   const std::lock_guard lock(impl_->mutex);
   if (!impl_->allocator) {
     impl_->allocator = make_allocator(impl_->resources.front().pool, "buffers");
-    const std::lock_guard gauge(impl_->gauge->mutex);
-    impl_->gauge->allocator = impl_->allocator.get();
   }
   return impl_->allocator;
+}
+
+Result<std::shared_ptr<SpillWorkspace>> Client::spill_workspace(std::chrono::milliseconds timeout) {
+  if (impl_->forked()) return fail(forked_error());
+  if (impl_->closed) return fail(ErrorCode::kClosed, "the client was closed");
+  return impl_->spill_workspace(timeout);
 }
 
 ClientStats Client::stats() const {

@@ -42,6 +42,8 @@ void in_child() {
 
 std::uint64_t fork_generation() noexcept { return generation.load(std::memory_order_relaxed); }
 
+const std::atomic<std::uint64_t>& fork_count() noexcept { return generation; }
+
 void arm_fork_guard() {
   static const int armed = ::pthread_atfork(nullptr, nullptr, &in_child);
   static_cast<void>(armed);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 /// \file
@@ -12,6 +13,8 @@ namespace membroker::lease {
 /// 0 in the process that called arm_fork_guard(); larger in every child forked after that, and in
 /// their children. Thread-safe, one load.
 std::uint64_t fork_generation() noexcept;
+/// The same as a word that can be looked at without a call.
+const std::atomic<std::uint64_t>& fork_count() noexcept;
 
 /// Installs the fork handler, once in the life of the process. The library must stay loaded then.
 void arm_fork_guard();

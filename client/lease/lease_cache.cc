@@ -79,9 +79,9 @@ bool LeaseCache::take_locked(LeaseShard& shard, Bytes n, Turn& turn) {
     state_.unreserve(book_.sweep());
   }
   if (room(*shard.account) < n && !book_.swept()) {
-    // Credit of others may be what is missing. Slow at least until this is decided: bytes given back
-    // to a shard already swept, while others take out of one not yet swept, would slip past. If it
-    // was memory that is short, no credit is handed out afterwards either.
+    // Credit of others may be what is missing. Slow at least until this is decided: bytes given
+    // back to a shard already swept, while others take out of one not yet swept, would slip past.
+    // If it was memory that is short, no credit is handed out afterwards either.
     short_ = short_ || state_.free() < n;
     book_.set_slow(true);
     state_.unreserve(book_.sweep());
@@ -158,7 +158,7 @@ bool LeaseCache::move(LeaseShard& from, LeaseShard& to, Bytes n) {
 // ---- after every entry ----
 
 void LeaseCache::settle(Turn& turn) {
-  while (return_owed(turn) || serve_waiters(turn) || update_mode()) {
+  while (return_owed(turn) || serve_workspace(turn) || serve_waiters(turn) || update_mode()) {
   }
   count_revocation();
   if (!ticking_ && options_.borrows && state_.free() > 0) {
@@ -228,8 +228,10 @@ void LeaseCache::end_spill() {
 Instant LeaseCache::tick() {
   Turn turn(*this);
   const Instant at = now();
-  if (!options_.borrows || !ticking_) return Instant::never();
-  if (at < tick_due_) return tick_due_;
+  const bool asks = workspace_.wanted && !workspace_.request && workspace_.ask_again > at;
+  const Instant ask = asks ? workspace_.ask_again : Instant::never();
+  if (!options_.borrows || !ticking_) return ask;
+  if (at < tick_due_) return std::min(ask, tick_due_);
   state_.unreserve(book_.collect_idle());
   const Bytes idle = state_.idle(at);
   if (idle > 0) {
@@ -240,7 +242,7 @@ Instant LeaseCache::tick() {
   // Credit in use turns up here when it is idle, at the latest with the last shard's end.
   ticking_ = state_.free() > 0 || state_.reserved() > 0;
   tick_due_ = at + kIdleSoon;
-  return ticking_ ? tick_due_ : Instant::never();
+  return ticking_ ? std::min(ask, tick_due_) : ask;
 }
 
 // ---- figures ----

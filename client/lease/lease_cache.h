@@ -17,8 +17,8 @@
 /// credit lasts; what comes here takes the one mutex. It never waits and knows no clock but the one
 /// handed in: who must wait polls a LeaseWaiter whenever `changed` was called.
 ///
-/// Order of service for bytes that become free: debt, the open revocation, waiters by priority and
-/// arrival, then whoever comes.
+/// Order of service for bytes that become free: debt, the open revocation, the workspace of a
+/// client that was lent no floor, waiters by priority and arrival, then whoever comes.
 ///
 /// Thread-safe. Neither the source nor a hook is called with the mutex held.
 
@@ -28,6 +28,7 @@ struct LeaseCacheOptions {
   bool borrows = true;  // false: a pool of its own `capacity`, no source will come
   Bytes capacity = 0;   // if it does not borrow
   Bytes floor = 0;      // to ask for
+  Bytes workspace = 0;  // to be asked for and kept, where no floor is lent; 0: none
   std::int32_t priority = 0;
   std::unique_ptr<SharePolicy> policy = std::make_unique<GreedyPolicy>();
   std::function<Instant()> now;
@@ -88,9 +89,18 @@ struct SpillNeed {
   std::uint64_t id = 0;           // of the revocation or the waiter
 };
 
+/// A step on the way to the spill workspace.
+struct WorkspaceStep {
+  bool wait = false;         // poll again when `changed` was called
+  Bytes granted = 0;         // now the shard's
+  Bytes to_acquire = 0;      // as any caller does: the floor has room for it, or it was had before
+  std::optional<Error> why;  // not there yet: what was last said against it
+  std::optional<Error> refusal;  // it will not come
+};
+
 struct LeaseCounters {
   Bytes peak_held = 0;
-  Bytes peak_reserved = 0;  // credit of the shards included
+  Bytes peak_reserved = 0;  // with the shards' credit: a sum of sizes would need a shared counter
   Bytes overdrawn_total = 0;
   std::uint64_t requests_asked = 0;
   std::uint64_t requests_granted = 0;
@@ -105,6 +115,8 @@ class LeaseCache final : public LeaseListener {
   /// How long a try_grow waits, and how long its request lives.
   static constexpr Millis kBriefWait = 50;
   static constexpr Millis kStandingWait = 5'000;
+  /// A workspace with less is of no use.
+  static constexpr Bytes kWorkspaceMin = kMiB;
 
   explicit LeaseCache(LeaseCacheOptions options);
   ~LeaseCache() override;
@@ -134,6 +146,8 @@ class LeaseCache final : public LeaseListener {
   WaitStep poll(LeaseWaiter& waiter);
   /// Ends a waiter that was neither done nor refused: what it got is free again.
   void cancel(LeaseWaiter& waiter);
+  /// Once granted, the next call gives nothing but a hint to acquire.
+  WorkspaceStep poll_workspace(LeaseShard& shard);
 
   // ---- for the pool's thread ----
 
@@ -205,6 +219,21 @@ class LeaseCache final : public LeaseListener {
   void prefetch(Turn& turn);
   LeaseRequest open(Bytes min, Bytes want, Instant deadline, Turn& turn);
 
+  Bytes workspace_min() const;
+  void decide_workspace(Bytes floor);
+  bool serve_workspace(Turn& turn);
+  bool fetch_workspace_answer();
+  void end_workspace(Turn& turn);
+  bool drop_workspace();
+
+  struct Workspace {
+    bool wanted = false;  // not all there: callers' requests are not sent
+    Bytes held = 0;       // reserved, and in no shard yet
+    RequestId request;
+    Instant ask_again;
+    std::optional<Error> denied;
+  };
+
   const LeaseCacheOptions options_;
   mutable std::mutex mutex_;  // guards all below
   LeaseState state_;
@@ -217,6 +246,7 @@ class LeaseCache final : public LeaseListener {
   std::optional<Error> final_;   // the connection's last word
   std::optional<Error> closed_;  // why nothing grows any more
   std::uint64_t last_waiter_ = 0;
+  Workspace workspace_;
   RequestId standing_;  // the request of a try_grow, or a prefetch
   Instant standing_since_;
   bool standing_is_prefetch_ = false;

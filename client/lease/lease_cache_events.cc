@@ -16,7 +16,7 @@ LeaseFigures LeaseCache::figures() {
     figures.floor = ever_attached_ ? state_.floor() : options_.floor;
     Bytes waiting = 0;  // reserved by nobody's shard yet
     for (const LeaseWaiter* waiter : waiters_) waiting += waiter->got;
-    figures.reserved = book_.used() + waiting;
+    figures.reserved = book_.used() + waiting + workspace_.held;
     figures.slack = std::max<Bytes>(0, state_.cap() - figures.reserved);
   }
   // The hooks take locks of their own.
@@ -28,11 +28,16 @@ LeaseFigures LeaseCache::figures() {
 
 void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) {
   Turn turn(*this);
+  decide_workspace(floor);
   attached_ = ever_attached_ = true;
   away_.reset();
   final_.reset();
-  const std::vector<RequestId> open = state_.on_attached(daemon, floor, debt);
+  // While the workspace is wanted nobody else is served, nor asks.
+  const std::optional<RequestId> only =
+      workspace_.wanted ? std::optional(workspace_.request) : std::nullopt;
+  const std::vector<RequestId> open = state_.on_attached(daemon, floor, debt, only);
   for (const LeaseRequest& request : state_.unanswered(now())) {
+    if (only && request.id != *only) continue;
     if (std::find(open.begin(), open.end(), request.id) != open.end()) {
       turn.acquires.push_back(request);
     }

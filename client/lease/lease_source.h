@@ -56,8 +56,8 @@ struct Revocation {
   RevocationId id;
   Bytes target = 0;  // a value of returned_total
   RevokeStage stage = RevokeStage::kSlack;
-  std::string reason;  // "guarantee", "fair_share", …
-  Millis deadline = 0; // remaining
+  std::string reason;   // "guarantee", "fair_share", …
+  Millis deadline = 0;  // remaining
 };
 
 /// The lease. Calls come from one thread of the source at a time, must not block and may call back

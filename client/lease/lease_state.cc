@@ -159,13 +159,14 @@ void LeaseState::on_lease_set(const LeaseTotals& daemon, Bytes debt) {
   debt_ = std::max<Bytes>(0, debt) + unread;
 }
 
-std::vector<RequestId> LeaseState::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) {
+std::vector<RequestId> LeaseState::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt,
+                                               std::optional<RequestId> only) {
   on_lease_set(daemon, debt);
   floor_ = std::max<Bytes>(0, floor);
   std::vector<RequestId> to_send;
   for (auto& [id, request] : requests_) {
     if (request.answered) continue;
-    if (!request.owned || free() < request.ask.min) {
+    if (!request.owned || (only && id != *only) || free() < request.ask.min) {
       to_send.push_back(id);
       continue;
     }

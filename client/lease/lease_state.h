@@ -89,8 +89,10 @@ class LeaseState {
   /// Takes the larger granted_total; the rest of the daemon's totals are the client's own.
   void on_lease_set(const LeaseTotals& daemon, Bytes debt);
   /// on_lease_set(), then open requests are served from free bytes, oldest first: a grant may have
-  /// been lost with the stream. Returns the ids that are still to be sent.
-  std::vector<RequestId> on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt);
+  /// been lost with the stream; with `only` set none but that one. Returns the ids that are still
+  /// to be sent.
+  std::vector<RequestId> on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt,
+                                     std::optional<RequestId> only = std::nullopt);
   void on_revoke(const Revocation& revocation, Instant now);
   /// done or cannot was said about the open revocation.
   void answer_revocation() { revocation_->answered = true; }

@@ -38,7 +38,10 @@ bool LeaseCache::fetch_answer(LeaseWaiter& waiter) {
   if (open == nullptr || !open->answered) return false;
   const Bytes earmarked = open->earmarked;
   const std::optional<Error> denied = open->denied;
+  const Bytes asked_min = open->ask.min;
   state_.close_request(std::exchange(waiter.request, {}));
+  // Asked for more than it lacks by now (the floor came, a neighbour shrank): that is asked for.
+  if (denied && !waiter.brief && asked_min > waiter.min - waiter.got) return true;
   if (denied) {
     note_denial(waiter, *denied);
     return true;
@@ -108,7 +111,7 @@ LeaseRequest LeaseCache::open(Bytes min, Bytes want, Instant deadline, Turn& tur
   const LeaseRequest request =
       state_.open_request(min, want, true, options_.priority, now(), deadline);
   ++counters_.requests_asked;
-  turn.acquires.push_back(request);
+  if (!workspace_.wanted) turn.acquires.push_back(request);  // else once the workspace is there
   return request;
 }
 
@@ -152,7 +155,10 @@ WaitStep LeaseCache::poll_brief(LeaseWaiter& waiter, Turn& turn) {
   if (at >= waiter.deadline) {
     return refuse(waiter,
                   {ErrorCode::kResourcesExhausted,
-                   attached_ ? "the daemon has not answered yet" : "not connected", 0, away_});
+                   !attached_          ? "not connected"
+                   : workspace_.wanted ? "the spill workspace comes first, and others hold all"
+                                       : "the daemon has not answered yet",
+                   0, away_ ? away_ : workspace_.denied});
   }
   if (standing_open()) {
     if (waiter.request == standing_ || at - standing_since_ < kBriefWait) return wait;
@@ -205,8 +211,8 @@ WaitStep LeaseCache::poll_acquire(LeaseWaiter& waiter, Turn& turn) {
   if (at >= waiter.deadline) {
     if (waiter.got >= waiter.min) return finish(waiter);  // short of what it was sure of
     if (waiter.request) turn.cancels.push_back(waiter.request);
-    return refuse(waiter, {ErrorCode::kResourcesExhausted, "deadline", 0,
-                           away_ ? away_ : waiter.last_denial});
+    const std::optional<Error>& said = workspace_.wanted ? workspace_.denied : waiter.last_denial;
+    return refuse(waiter, {ErrorCode::kResourcesExhausted, "deadline", 0, away_ ? away_ : said});
   }
   if (options_.borrows) {
     ask(waiter, turn);

@@ -240,8 +240,8 @@ bool SessionProtocol::lower_floors() {
   Bytes largest = 0;
   for (Lease& lease : leases_) largest = std::max(largest, lease.listener->figures().floor);
   largest = std::min(largest, floor_cap_);
-  if (ever_attached_ || largest <= kFloorMin) return false;
-  floor_cap_ = std::max(kFloorMin, largest / 2);
+  if (ever_attached_ || largest <= 0) return false;
+  floor_cap_ = largest <= kFloorMin ? 0 : std::max(kFloorMin, largest / 2);
   return true;
 }
 

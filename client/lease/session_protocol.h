@@ -99,8 +99,8 @@ class SessionProtocol {
   /// Nothing is held but the floors. Asks the listeners.
   bool only_floors() const;
 
-  /// Asks for smaller floors in the next Hello of a session not yet open, half of the last one's
-  /// and at least 1 MiB; false if they are that small already.
+  /// Asks for smaller floors in the next Hello of a session not yet open: half of the last one's,
+  /// down to 1 MiB, then none; false if there were none.
   bool lower_floors();
 
   bool attached() const { return attached_; }

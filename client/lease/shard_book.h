@@ -31,8 +31,10 @@ struct ShardAccount {
 
 /// One reservation. The list and the account are the book's.
 struct LeaseShard : detail::CreditShard {
-  explicit LeaseShard(detail::SharedUse* shared, ShardAccount& its_account) noexcept
-      : CreditShard(shared), account(&its_account) {}
+  /// `forks` as of CreditShard.
+  LeaseShard(detail::SharedUse* shared, ShardAccount& its_account,
+             const std::atomic<std::uint64_t>* forks = nullptr) noexcept
+      : CreditShard(shared, forks), account(&its_account) {}
 
   ShardAccount* const account;
   LeaseShard* next = nullptr;
@@ -66,11 +68,10 @@ class ShardBook {
   /// Takes all credit of all shards; returns how much it was, which is no longer charged.
   /// While slow it also makes every shard slow.
   Bytes sweep();
-  /// Takes the credit of shards that were not used since the last call.
-  Bytes collect_idle();
-
   /// The same for one shard.
   Bytes drain(LeaseShard& shard);
+  /// Takes the credit of shards that were not used since the last call.
+  Bytes collect_idle();
 
   /// Grows the shard by n; `credit` more becomes its new credit (beside what it uses of the old).
   /// Returns what was charged in addition: n + credit - old credit; may be below 0.

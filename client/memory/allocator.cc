@@ -88,6 +88,8 @@ AllocatorStats BufferAllocator::stats() const noexcept {
           total_.load(std::memory_order_relaxed), allocations_.load(std::memory_order_relaxed)};
 }
 
+bool BufferAllocator::count_spilled(std::int64_t) noexcept { return false; }
+
 void BufferAllocator::count_growth(std::int64_t bytes) noexcept {
   const std::int64_t live = live_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
   std::int64_t peak = peak_.load(std::memory_order_relaxed);

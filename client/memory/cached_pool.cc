@@ -165,6 +165,18 @@ void CachedPool::close(Error why) {
   if (!core_->cut_off()) core_->cache().close(std::move(why));
 }
 
+Result<MemoryReservation> CachedPool::reserve_workspace(std::chrono::milliseconds timeout) {
+  if (auto may = may_grow(); !may) return fail(may.error());
+  MemoryReservation reservation =
+      MemoryConsumer("spill workspace").register_with(shared_from_this());
+  const auto to_acquire = core_->take_workspace(*PoolAccess::state(reservation), timeout);
+  if (!to_acquire) return fail(to_acquire.error());
+  if (*to_acquire == 0) return reservation;
+  const Bytes least = std::min(*to_acquire, lease::LeaseCache::kWorkspaceMin);
+  if (auto got = reservation.acquire(least, *to_acquire, timeout); !got) return fail(got.error());
+  return reservation;
+}
+
 LeaseStats CachedPool::stats() const {
   LeaseStats stats;
   if (core_->cut_off()) return stats;
@@ -191,10 +203,9 @@ std::shared_ptr<LeasePool> LeasePool::make(std::string resource, LeaseOptions op
   made.core.can_fork = false;
   made.core.virtual_time = static_cast<bool>(options.now);
   made.core.cache.floor = options.floor;
+  made.core.cache.workspace = options.workspace;
   made.core.cache.priority = options.priority;
   made.core.cache.now = options.now ? std::move(options.now) : monotonic_now;
-  made.core.cache.allocated = std::move(options.allocated);
-  made.core.cache.spilled = std::move(options.spilled);
   return std::make_shared<detail::CachedPool>(std::move(made));
 }
 

@@ -41,6 +41,7 @@ class CachedPool final : public LeasePool {
   lease::LeaseListener& listener() override { return core_->cache(); }
   void connect(std::shared_ptr<lease::LeaseSource> source) override;
   void close(Error why) override;
+  Result<MemoryReservation> reserve_workspace(std::chrono::milliseconds timeout) override;
   LeaseStats stats() const override;
 
  private:

@@ -37,7 +37,8 @@ bool inside_spill() noexcept { return spill_depth > 0; }
 ReservationState::ReservationState(std::shared_ptr<ConsumerState> its_consumer,
                                    std::shared_ptr<MemoryPool> its_pool,
                                    PoolCore* its_core) noexcept
-    : LeaseShard(&its_consumer->shared, its_consumer->account),
+    : LeaseShard(&its_consumer->shared, its_consumer->account,
+                 its_core == nullptr ? nullptr : its_core->forks()),
       consumer(std::move(its_consumer)),
       pool(std::move(its_pool)),
       core(its_core) {}
@@ -60,6 +61,13 @@ void ConsumerState::reset_peak() {
   shared.peak.store(use_shared ? shared.used.load(std::memory_order_relaxed) : 0,
                     std::memory_order_relaxed);
   for (ReservationState* reservation : reservations) reservation->reset_peak();
+}
+
+std::int64_t ConsumerState::page_bytes() {
+  const std::lock_guard lock(mutex);
+  std::int64_t sum = 0;
+  for (const auto& [data, charge] : pages) sum += charge.size();
+  return sum;
 }
 
 void ConsumerState::attach(ReservationState& reservation) {

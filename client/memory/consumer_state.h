@@ -60,6 +60,8 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   std::int64_t used();
   std::int64_t peak();
   void reset_peak();
+  /// Of the pages allocated.
+  std::int64_t page_bytes();
   void attach(ReservationState& reservation);
   /// Before a reservation ends, the last one or another: waits for the call-back that runs now, if
   /// this is not its thread, for it may use the reservation. None begins after the last one's.
@@ -110,6 +112,9 @@ struct PoolAccess {
 
 /// The core that serves a pool's reservations by credit; null for a plain pool.
 PoolCore* core_of(MemoryPool& pool) noexcept;
+
+/// The core whose bytes a reservation's are, also through nested pools; null where none is known.
+PoolCore* paying_core(MemoryPool& pool) noexcept;
 
 /// Largest first, `hidden` left out while it holds nothing.
 std::vector<ConsumerMetrics> consumer_metrics(

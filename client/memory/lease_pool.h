@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,8 +17,9 @@
 ///     auto pool = LeasePool::make("ram", {.floor = floor});
 ///     SessionLease lease{"ram", &pool->listener()};
 ///     pool->connect(source);       // before the first use; the source connects at its first
-///     acquire
+///                                  // acquire
 ///     ...
+///     pool->reserve_workspace(30s);  // what a spill workspace is paid with
 ///     pool->close();               // nothing grows any more; what is idle was returned
 ///     pool->connect(nullptr);      // no call to the source begins after this
 ///
@@ -32,17 +34,18 @@ namespace membroker {
 
 struct LeaseOptions {
   Bytes floor = 8 * kMiB;  // asked for; what the daemon lends of it comes with on_attached
+  /// Of the spill workspace. It is in the floor; a lease that was lent none acquires it before it
+  /// serves anyone, and keeps it. 0: none is wanted.
+  Bytes workspace = 0;
   std::int32_t priority = 0;
-  std::function<Instant()> now = {};      // empty: the steady clock; set by tests
-  std::function<Bytes()> allocated = {};  // for figures(); must not block
-  std::function<Bytes()> spilled = {};    // for figures(); must not block
+  std::function<Instant()> now = {};  // empty: the steady clock; set by tests
 };
 
 struct LeaseStats {
   lease::LeaseFigures figures;
   Bytes debt = 0;
   Bytes peak_held = 0;
-  Bytes peak_reserved = 0;
+  Bytes peak_reserved = 0;  // unused credit included
   std::uint64_t requests_asked = 0;
   std::uint64_t requests_granted = 0;
   std::uint64_t requests_denied = 0;
@@ -63,6 +66,11 @@ class LeasePool : public MemoryPool {
   /// From now on nothing grows (kClosed) and what is or becomes free is returned at once, the floor
   /// excepted. Waiting calls return. `why` is told to later callers.
   virtual void close(Error why = Error(ErrorCode::kClosed, "the client was closed")) = 0;
+
+  /// What the spill workspace is paid with: reserved once, by a consumer that cannot spill. Waits
+  /// for the session, which the caller has had connected, and for the bytes. Errors: kTimeout,
+  /// kInvalid (none is wanted), and of acquire().
+  virtual Result<MemoryReservation> reserve_workspace(std::chrono::milliseconds timeout) = 0;
 
   virtual LeaseStats stats() const = 0;
 };

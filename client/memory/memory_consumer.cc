@@ -102,8 +102,7 @@ Result<std::int64_t> MemoryConsumer::spill(std::int64_t bytes) {
   }
   const detail::SpillClaim claim(state_);
   if (!claim) {
-    return fail(ErrorCode::kResourcesExhausted,
-                "consumer '" + name() + "' is spilling already");
+    return fail(ErrorCode::kResourcesExhausted, "consumer '" + name() + "' is spilling already");
   }
   detail::PoolCore* core = nullptr;
   {

@@ -89,6 +89,12 @@ PoolCore* core_of(MemoryPool& pool) noexcept {
   return nullptr;
 }
 
+PoolCore* paying_core(MemoryPool& pool) noexcept {
+  if (auto* nested = dynamic_cast<Nested*>(&pool)) return paying_core(nested->parent());
+  if (auto* tracked = dynamic_cast<TrackedPool*>(&pool)) return paying_core(tracked->inner());
+  return core_of(pool);
+}
+
 }  // namespace detail
 
 std::shared_ptr<MemoryPool> MemoryPool::unbounded() { return std::make_shared<UnboundedPool>(); }

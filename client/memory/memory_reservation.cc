@@ -17,6 +17,13 @@ Error of_no_pool() {
   return Error(ErrorCode::kInvalid, "the reservation belongs to no pool (moved from?)");
 }
 
+Error of_parent() {
+  return Error(
+      ErrorCode::kForked,
+      "the reservation is the parent process's: this one was forked from it and is cut off "
+      "until exec()");
+}
+
 Error more_than_held(const char* call, std::int64_t n, std::int64_t size) {
   return Error(ErrorCode::kInvalid, strf("%s(%lld) of a reservation of %lld bytes", call,
                                          static_cast<long long>(n), static_cast<long long>(size)));
@@ -42,6 +49,7 @@ Status MemoryReservation::grow_slowly(std::int64_t n) {
   if (n == 0) return {};
   ReservationState* state = PoolAccess::state(*this);
   if (state == nullptr) return fail(of_no_pool());
+  if (inert(*state)) return fail(of_parent());
   state->pool->grow(*this, n);
   if (state->core == nullptr) state->add_plain(n);
   return {};

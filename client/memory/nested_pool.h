@@ -18,6 +18,8 @@ class Nested final : public NestedPool {
   Nested(std::shared_ptr<MemoryPool> parent, std::string name, Bytes retained);
 
   std::string describe() const override;
+  MemoryPool& parent() const { return *parent_; }
+
   std::string name() const override { return name_; }
   MemoryLimit limit() const override { return parent_->limit(); }
   std::int64_t reserved() const override;

@@ -45,11 +45,17 @@ PoolCore::PoolCore(PoolCoreOptions options)
       generation_(lease::fork_generation()) {
   options.cache.changed = [this] { changed(); };
   options.cache.reclaimable = [this] { return reclaimable(); };
+  options.cache.allocated = [this] { return allocated(); };
+  options.cache.spilled = [this] { return spill_files_.load(std::memory_order_relaxed); };
   cache_ = std::make_unique<lease::LeaseCache>(std::move(options.cache));
 }
 
 bool PoolCore::cut_off() const noexcept {
   return !can_fork_ && lease::fork_generation() != generation_;
+}
+
+const std::atomic<std::uint64_t>* PoolCore::forks() const noexcept {
+  return can_fork_ ? nullptr : &lease::fork_count();
 }
 
 void PoolCore::add_consumer(std::shared_ptr<ConsumerState> consumer) {
@@ -73,6 +79,27 @@ Bytes PoolCore::reclaimable() const {
   for (const auto& consumer : consumers_) {
     if (consumer->can_spill && consumer->no_spill_sections.load() == 0) sum += consumer->used();
   }
+  return sum;
+}
+
+// ---- what is used ----
+
+void PoolCore::add_allocator(const BufferAllocator& allocator) {
+  const std::lock_guard lock(allocators_mutex_);
+  allocators_.push_back(&allocator);
+}
+
+void PoolCore::remove_allocator(const BufferAllocator& allocator) {
+  if (cut_off()) return;
+  const std::lock_guard lock(allocators_mutex_);
+  std::erase(allocators_, &allocator);
+}
+
+Bytes PoolCore::allocated() const {
+  Bytes sum = 0;
+  for (const auto& consumer : consumers()) sum += consumer->page_bytes();
+  const std::lock_guard lock(allocators_mutex_);
+  for (const BufferAllocator* allocator : allocators_) sum += allocator->bytes_allocated();
   return sum;
 }
 
@@ -160,6 +187,27 @@ std::optional<Bytes> PoolCore::acquire(ReservationState& reservation, Bytes min,
     }
     start_thread();
     wait_change(seen, step.look_again);
+  }
+}
+
+Result<Bytes> PoolCore::take_workspace(ReservationState& reservation, Deadline deadline) {
+  const Instant until = at(deadline);
+  for (;;) {
+    const std::uint64_t seen = version();
+    const lease::WorkspaceStep step = cache_->poll_workspace(reservation);
+    if (step.refusal) return fail(*step.refusal);
+    if (!step.wait) {
+      if (step.granted > 0 || step.to_acquire > 0) return step.to_acquire;
+      return fail(ErrorCode::kInvalid, "the lease was opened without a spill workspace (floor 0)");
+    }
+    if (now_() >= until) {
+      return fail(ErrorCode::kTimeout, "the spill workspace is not there yet: " +
+                                           (step.why ? step.why->message()
+                                                     : "others hold all memory, and what is asked "
+                                                       "back from them has not come"));
+    }
+    start_thread();
+    wait_change(seen, until);
   }
 }
 

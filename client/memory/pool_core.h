@@ -14,15 +14,16 @@
 #include "client/lease/lease_cache.h"
 #include "client/memory/consumer_state.h"
 #include "client/memory/spill_choice.h"
+#include "membroker/allocator.h"
 #include "membroker/memory_pool.h"
 
 /// \file
 /// What is behind every pool that hands out credit: the lease cache, the consumers registered, the
 /// waiting, and one thread for spilling, revocations, idle memory and acquire_async.
 ///
-/// Locks: consumers_mutex_, async_mutex_ and the wait's mutex are taken one at a time and never
-/// over a call-back; a consumer's mutex may be taken under consumers_mutex_, the cache's under
-/// either or under async_mutex_.
+/// Locks: consumers_mutex_, allocators_mutex_, async_mutex_ and the wait's mutex are taken one at a
+/// time and never over a call-back; a consumer's mutex may be taken under consumers_mutex_, the
+/// cache's under either or under async_mutex_.
 
 namespace membroker::detail {
 
@@ -64,11 +65,15 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
 
   /// True in a forked child of the process whose lease this is: nothing of it may be touched.
   bool cut_off() const noexcept;
+  /// For the shards to see it by; null: they never are.
+  const std::atomic<std::uint64_t>* forks() const noexcept;
 
   /// The two calls that may wait.
   Status try_grow(ReservationState& reservation, Bytes n, Refused& refused);
   std::optional<Bytes> acquire(ReservationState& reservation, Bytes min, Bytes want,
                                Deadline deadline, const AcquireOptions& options, Refused& refused);
+  /// The workspace goes to the reservation: 0. Or how many bytes of it are to be acquired.
+  Result<Bytes> take_workspace(ReservationState& reservation, Deadline deadline);
   void start(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline);
   void cancel(const std::shared_ptr<AsyncAcquire>& request, const Error& why);
   /// Before a reservation ends.
@@ -84,6 +89,15 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   std::uint64_t spills() const { return spills_.load(std::memory_order_relaxed); }
   Bytes spilled() const { return spilled_.load(std::memory_order_relaxed); }
   Bytes overdraft() const { return cache_->debt(); }
+
+  // ---- told by who uses what is reserved ----
+
+  /// The allocator charges this pool, until remove_allocator().
+  void add_allocator(const BufferAllocator& allocator);
+  void remove_allocator(const BufferAllocator& allocator);
+  void count_spill_files(Bytes written) {
+    spill_files_.fetch_add(written, std::memory_order_relaxed);
+  }
 
   /// How a refusal of `request` reads: set by the pool. Used for asynchronous ones.
   std::function<Error(const Refused&)> describe;
@@ -102,6 +116,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   /// Until changed() has been called since `seen`, or `until` has come.
   void wait_change(std::uint64_t seen, Instant until);
   Instant at(Deadline deadline) const;
+  Bytes allocated() const;
   void start_thread();
 
   void run();
@@ -126,13 +141,17 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   mutable std::mutex consumers_mutex_;
   std::vector<std::shared_ptr<ConsumerState>> consumers_;  // by registration
 
+  mutable std::mutex allocators_mutex_;
+  std::vector<const BufferAllocator*> allocators_;  // guarded by allocators_mutex_
+
   std::mutex async_mutex_;
   std::list<std::shared_ptr<AsyncAcquire>> async_;  // guarded by async_mutex_
 
   Wait wait_;
   std::atomic<std::uint64_t> refusals_{0};
   std::atomic<std::uint64_t> spills_{0};
-  std::atomic<Bytes> spilled_{0};
+  std::atomic<Bytes> spilled_{0};      // freed by call-backs
+  std::atomic<Bytes> spill_files_{0};  // written to files
   std::mutex thread_mutex_;
   std::thread thread_;           // guarded by thread_mutex_
   bool thread_started_ = false;  // guarded by thread_mutex_

@@ -2,6 +2,8 @@
 #include <atomic>
 #include <utility>
 
+#include "client/memory/consumer_state.h"
+#include "client/memory/pool_core.h"
 #include "membroker/allocator.h"
 #include "membroker/memory_pool.h"
 #include "shared/bytes.h"
@@ -15,9 +17,15 @@ class ChargingAllocator final : public ReservationAllocator {
   ChargingAllocator(MemoryReservation reservation, std::shared_ptr<BufferAllocator> backend)
       : reservation_(std::move(reservation)),
         backend_(std::move(backend)),
-        prepaid_(reservation_.size()) {}
+        core_(core_of(reservation_)),
+        prepaid_(reservation_.size()) {
+    if (core_ != nullptr) core_->add_allocator(*this);
+  }
 
-  ~ChargingAllocator() override { return_prepaid(); }
+  ~ChargingAllocator() override {
+    if (core_ != nullptr) core_->remove_allocator(*this);
+    return_prepaid();
+  }
 
   MemoryReservation& reservation() noexcept override { return reservation_; }
 
@@ -36,6 +44,10 @@ class ChargingAllocator final : public ReservationAllocator {
 
   void release_unused() noexcept override { backend_->release_unused(); }
   std::string_view backend_name() const noexcept override { return backend_->backend_name(); }
+  bool count_spilled(std::int64_t bytes_written) noexcept override {
+    if (core_ != nullptr) core_->count_spill_files(bytes_written);
+    return true;
+  }
 
  private:
   Result<std::uint8_t*> do_allocate(std::int64_t size, std::int64_t alignment) override {
@@ -89,8 +101,14 @@ class ChargingAllocator final : public ReservationAllocator {
     if (bytes > 0) static_cast<void>(reservation_.shrink(bytes));
   }
 
-  MemoryReservation reservation_;
+  static detail::PoolCore* core_of(const MemoryReservation& reservation) {
+    const auto pool = reservation.pool();
+    return pool == nullptr ? nullptr : detail::paying_core(*pool);
+  }
+
+  MemoryReservation reservation_;  // keeps its pool alive, and that the core
   const std::shared_ptr<BufferAllocator> backend_;
+  detail::PoolCore* const core_;
   std::atomic<std::int64_t> prepaid_;
   std::atomic<bool> keep_{false};
 };

@@ -27,6 +27,7 @@ class ScriptedDaemon::Impl final : public lease::LeaseSource {
         capacity_(options.capacity_bytes) {
     LeaseOptions lease;
     lease.floor = options.floor_bytes;
+    lease.workspace = options.workspace_bytes;
     if (options.clock != nullptr) {
       lease.now = [clock = *options.clock] { return Instant{clock.now_ms()}; };
     }

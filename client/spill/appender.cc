@@ -55,6 +55,9 @@ Status Appender::push(std::span<const Buffer> buffers) {
   Bytes pushed = 0;
   for (const Buffer& buffer : buffers) pushed += buffer.size();
   auto committed = queue_->commit(*file, pushed, stored);
+  if (committed && !options_.workspace->payer().count_spilled(stored)) {
+    static_cast<void>(options_.reader_allocator->count_spilled(stored));
+  }
   if (file->append_end > options_.max_file_size) {
     youngest_.reset();
     queue_->finish_file(file);

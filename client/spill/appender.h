@@ -17,6 +17,7 @@ struct AppenderOptions {
   std::shared_ptr<Directories> directories;
   std::shared_ptr<Quota> quota;  // may be null
   std::shared_ptr<Workspace> workspace;
+  std::shared_ptr<BufferAllocator> reader_allocator;  // counts what is written, if no other does
   Bytes max_file_size = 0;
   SpillCompression compression = SpillCompression::kNone;
   SpillChecksum checksum = SpillChecksum::kXxh3;

@@ -29,6 +29,7 @@ SpillChannel::SpillChannel(const SpillOptions& options, std::shared_ptr<spill::W
       appender_({.directories = std::static_pointer_cast<spill::Directories>(options.directories),
                  .quota = std::static_pointer_cast<spill::Quota>(options.quota),
                  .workspace = std::move(workspace),
+                 .reader_allocator = options.allocator,
                  .max_file_size = options.max_file_size,
                  .compression = options.compression,
                  .checksum = options.checksum,

@@ -30,15 +30,21 @@ Result<std::shared_ptr<Workspace>> Workspace::make(SpillWorkspaceOptions options
                                           format_bytes(kSpillWorkspaceBytesMin).c_str()));
   }
   if (!options.allocator) options.allocator = system_allocator();
-  auto memory = allocate_buffer(options.bytes, std::move(options.allocator), kDirectBytes);
+  auto memory = allocate_buffer(options.bytes, options.allocator, kDirectBytes);
   if (!memory) return fail(memory.error());
   const Bytes block = std::clamp(options.bytes / kBlocksWanted, kBlockBytesMin, kBlockBytesMax) &
                       ~(kDirectBytes - 1);
-  return std::make_shared<Workspace>(std::move(*memory), block, options.io_uring);
+  return std::make_shared<Workspace>(std::move(*memory), std::move(options.allocator), block,
+                                     options.io_uring);
 }
 
-Workspace::Workspace(MutableBuffer memory, Bytes block_size, bool io_uring)
-    : memory_(std::move(memory)), block_size_(block_size), pid_(::getpid()), engine_(io_uring) {
+Workspace::Workspace(MutableBuffer memory, std::shared_ptr<BufferAllocator> payer, Bytes block_size,
+                     bool io_uring)
+    : payer_(std::move(payer)),
+      memory_(std::move(memory)),
+      block_size_(block_size),
+      pid_(::getpid()),
+      engine_(io_uring) {
   for (Bytes at = 0; at + block_size_ <= memory_.size(); at += block_size_) {
     free_.push_back(memory_.data() + at);
   }

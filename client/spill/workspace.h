@@ -47,13 +47,16 @@ class Block {
 class Workspace final : public SpillWorkspace, public std::enable_shared_from_this<Workspace> {
  public:
   static Result<std::shared_ptr<Workspace>> make(SpillWorkspaceOptions options);
-  Workspace(MutableBuffer memory, Bytes block_size, bool io_uring);
+  Workspace(MutableBuffer memory, std::shared_ptr<BufferAllocator> payer, Bytes block_size,
+            bool io_uring);
 
   std::int64_t bytes() const noexcept override { return memory_.size(); }
   bool uses_io_uring() const noexcept override { return engine_.uses_io_uring(); }
 
   Bytes block_size() const noexcept { return block_size_; }
   IoEngine& engine() noexcept { return engine_; }
+  /// What paid for it.
+  BufferAllocator& payer() noexcept { return *payer_; }
   /// True in a child of the process that made this: its thread and ring are not here.
   bool forked() const noexcept;
 
@@ -67,6 +70,7 @@ class Workspace final : public SpillWorkspace, public std::enable_shared_from_th
   void end_codec() noexcept;
   void give_back(std::uint8_t* block) noexcept;
 
+  const std::shared_ptr<BufferAllocator> payer_;  // shared with others of the client
   MutableBuffer memory_;
   const Bytes block_size_;
   const pid_t pid_;

@@ -1,4 +1,5 @@
 // A cache that grows while memory is to be had and gives it back when others need it.
+#include <chrono>
 #include <cstdio>
 #include <mutex>
 #include <vector>
@@ -22,8 +23,10 @@ int main() {
     for (; freed < request.bytes && !cache.empty(); freed += 1 << 20) cache.pop_back();
     return freed;
   };
-  auto consumer = MemoryConsumer("cache").with_spill(drop);
-  auto allocator = make_allocator(consumer.register_with(client->pool()));
+  auto lease = MemoryConsumer("cache").with_spill(drop).register_with(client->pool());
+  auto got = lease.acquire(1 << 20, 100 << 20, std::chrono::seconds(10));  // others may spill first
+  if (!got) return std::fprintf(stderr, "%s\n", got.error().message().c_str()), 1;
+  auto allocator = make_allocator(std::move(lease));
 
   for (int i = 0; i < 100; ++i) {
     auto block = allocate_buffer(1 << 20, allocator);  // no call to the daemon while slack lasts

@@ -68,6 +68,10 @@ class BufferAllocator {
   /// "system", "mimalloc"; an allocator over another one gives that one's name.
   virtual std::string_view backend_name() const noexcept = 0;
 
+  /// Told by spill files that are written through memory of this allocator: who pays for it counts
+  /// the bytes. False: nobody pays.
+  virtual bool count_spilled(std::int64_t bytes_written) noexcept;
+
   AllocatorStats stats() const noexcept;
   std::int64_t bytes_allocated() const noexcept { return live_.load(std::memory_order_relaxed); }
   std::int64_t max_memory() const noexcept { return peak_.load(std::memory_order_relaxed); }

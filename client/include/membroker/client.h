@@ -31,12 +31,16 @@ namespace membroker {
 
 class MemoryPool;
 class BufferAllocator;
+class SpillWorkspace;
 
 /// One named budget the client wants a lease of.
 struct ResourceOptions {
   std::string name = "ram";
   /// What the client needs in order to spill at all: lent when the session opens, never revoked,
-  /// and the size of the spill workspace. A client refused for it opens with less, down to 1 MiB.
+  /// and (the first resource's) the size of the spill workspace. A client refused for it opens with
+  /// less, down to 1 MiB. While others hold everything it opens with none: then its workspace is
+  /// asked for as any memory is, before any request of its consumers, and stays reserved. 0: no
+  /// workspace.
   std::int64_t floor_bytes = std::int64_t{8} << 20;
 };
 
@@ -82,11 +86,16 @@ struct ResourceStats {
   std::int64_t reserved_bytes = 0;     ///< Claimed by consumers.
   std::int64_t slack_bytes = 0;        ///< Leased, not reserved.
   std::int64_t reclaimable_bytes = 0;  ///< Reserved by consumers that can spill now.
-  std::int64_t allocated_bytes = 0;    ///< Really allocated inside reservations.
-  std::int64_t spilled_bytes = 0;      ///< Counter: written to spill files.
-  std::int64_t floor_bytes = 0;        ///< Never revoked.
-  std::int64_t debt_bytes = 0;         ///< The part of held that the daemon has not covered.
+  /// Really allocated inside reservations: by all allocators that charge the pool, and as pages.
+  std::int64_t allocated_bytes = 0;
+  /// Counter: written to spill files whose workspace, or else whose reader, the pool pays for;
+  /// headers and padding included. Through a pool the user derived it is not seen.
+  std::int64_t spilled_bytes = 0;
+  std::int64_t floor_bytes = 0;  ///< Never revoked.
+  std::int64_t debt_bytes = 0;   ///< The part of held that the daemon has not covered.
   std::int64_t peak_held_bytes = 0;
+  /// An upper bound: counts what reservations had been given and not used yet, at most an eighth of
+  /// the lease. The exact sum would cost the fast path a counter shared by all threads.
   std::int64_t peak_reserved_bytes = 0;
   std::int64_t granted_total = 0;    ///< Counter: ever lent, the floor included.
   std::int64_t overdrawn_total = 0;  ///< Counter: ever taken beyond the lease by `grow`.
@@ -153,6 +162,14 @@ class Client {
 
   /// Allocates buffers charged to the first resource's pool (membroker/allocator.h).
   std::shared_ptr<BufferAllocator> allocator();
+
+  /// The client's spill workspace, for SpillOptions::workspace of all its channels; paid for by the
+  /// first resource. Made at the first call: take it before there is something to spill, and not in
+  /// a spill call-back. Waits for the session and for the bytes at most `timeout`. Errors: kTimeout
+  /// (what is missing; it still comes, ask again), kInvalid (opened with floor 0), kGrowInSpill,
+  /// kClosed, kForked, and as of wait_connected and MemoryReservation::acquire.
+  Result<std::shared_ptr<SpillWorkspace>> spill_workspace(
+      std::chrono::milliseconds timeout = std::chrono::seconds(30));
 
   ClientStats stats() const;
 

@@ -206,7 +206,7 @@ class MemoryReservation {
     return try_grow_slowly(n);
   }
   /// Never refused: what the pool does not have is an overdraft, visible to the daemon at once and
-  /// repaid first. Errors: kInvalid.
+  /// repaid first. Errors: kInvalid, kForked.
   Status grow(std::int64_t n) {
     if (fast(n) && shard_->take(n)) [[likely]] {
       return {};

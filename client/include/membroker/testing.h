@@ -40,6 +40,8 @@ class FakeClock {
 struct ScriptedDaemonOptions {
   std::int64_t capacity_bytes = 0;  ///< What it lends in all, the floor included.
   std::int64_t floor_bytes = 0;
+  /// What the pool wants as its spill workspace; with a floor of 0 it asks for it first.
+  std::int64_t workspace_bytes = 0;
   std::int64_t chunk_bytes = 1 << 20;
   const FakeClock* clock = nullptr;  ///< Null: real time. Copied.
   bool attached = true;              ///< False: call attach() when the test wants it.

@@ -367,6 +367,18 @@ TEST(LeasePoolTest, AFinalErrorEndsTheWaits) {
   EXPECT_EQ(reservation.try_grow(1).error().code(), ErrorCode::kUnavailable);
 }
 
+TEST(LeasePoolTest, WhatTheFloorCoversIsNotAskedForInVain) {
+  ScriptedDaemon daemon({.capacity_bytes = 8 * kMiB, .floor_bytes = 2 * kMiB, .attached = false});
+  auto reservation = open(daemon, "r");
+  auto waiting = std::async(std::launch::async,
+                            [&] { return reservation.acquire(8 * kMiB, 8 * kMiB, seconds(10)); });
+  ASSERT_TRUE(eventually([&] { return daemon.requests().size() == 1; }));
+  daemon.attach();  // refuses the 8 MiB: with the floor that would be 10
+  const auto got = waiting.get();
+  ASSERT_TRUE(got) << got.error().message();
+  EXPECT_EQ(daemon.held(), 8 * kMiB);
+}
+
 TEST(LeasePoolTest, AClosedPoolOnlyShrinks) {
   ScriptedDaemon daemon({.capacity_bytes = 8 * kMiB, .floor_bytes = kMiB});
   auto reservation = open(daemon, "r");

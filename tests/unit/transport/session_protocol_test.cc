@@ -411,12 +411,14 @@ TEST_F(SessionProtocolTest, GoodbyeOnlyWhenAllIsReturned) {
   EXPECT_FALSE(protocol_.next_frame(now_ + 10'000));
 }
 
-TEST_F(SessionProtocolTest, FloorsAreLoweredDownToOneMebibyte) {
+TEST_F(SessionProtocolTest, FloorsAreLoweredDownToOneMebibyteAndThenToNone) {
   EXPECT_TRUE(protocol_.lower_floors());
   EXPECT_EQ(protocol_.begin_attach(now_).messages(0).hello().leases(0).floor_bytes(), 4 * kMiB);
   EXPECT_TRUE(protocol_.lower_floors());
   EXPECT_TRUE(protocol_.lower_floors());
   EXPECT_EQ(protocol_.begin_attach(now_).messages(0).hello().leases(1).floor_bytes(), kMiB);
+  EXPECT_TRUE(protocol_.lower_floors());
+  EXPECT_EQ(protocol_.begin_attach(now_).messages(0).hello().leases(0).floor_bytes(), 0);
   EXPECT_FALSE(protocol_.lower_floors());
 }
 

@@ -39,12 +39,20 @@ class alignas(64) CreditShard {
   static constexpr std::uint64_t kShared = std::uint64_t{1} << 42;  // SharedUse is kept
   static constexpr std::uint64_t kEdit = std::uint64_t{1} << 43;
 
-  explicit CreditShard(SharedUse* shared) noexcept : shared_(shared) {}
+  /// With a process's count of forks the shard works only while that stays what it is: of a lease,
+  /// which a forked child must not use. Null: for ever.
+  CreditShard(SharedUse* shared, const std::atomic<std::uint64_t>* forks) noexcept
+      : shared_(shared),
+        forks_(forks != nullptr ? forks : &no_forks_),
+        born_(forks_->load(std::memory_order_relaxed)) {}
   CreditShard(const CreditShard&) = delete;
   CreditShard& operator=(const CreditShard&) = delete;
 
   /// Grows by n >= 0 out of the credit. False: nothing changed, ask the pool.
   bool take(std::int64_t n) noexcept {
+    if (cut_off()) [[unlikely]] {
+      return false;
+    }
     std::uint64_t word = word_.load(std::memory_order_acquire);
     while ((word & (kBusy | kSlow)) == 0) {
       const std::int64_t credit = credit_of(word);
@@ -65,6 +73,9 @@ class alignas(64) CreditShard {
   /// Shrinks by n >= 0 into the credit. False: nothing changed, ask the pool (which also finds out
   /// whether n is more than the size).
   bool give(std::int64_t n) noexcept {
+    if (cut_off()) [[unlikely]] {
+      return false;
+    }
     std::uint64_t word = word_.load(std::memory_order_acquire);
     while ((word & (kBusy | kSlow)) == 0) {
       const std::int64_t credit = credit_of(word);
@@ -83,9 +94,9 @@ class alignas(64) CreditShard {
     for (;;) {
       const std::uint64_t before = word_.load(std::memory_order_acquire);
       const std::int64_t charged = charged_.load(std::memory_order_acquire);
-      if ((before & kBusy) == 0 && word_.load(std::memory_order_relaxed) == before) {
-        return charged - credit_of(before);
-      }
+      const bool steady = (before & kBusy) == 0 && word_.load(std::memory_order_relaxed) == before;
+      // An edit under way at the fork never ends in the child.
+      if (steady || cut_off()) return charged - credit_of(before);
     }
   }
   /// Largest size so far, or since reset_peak.
@@ -152,15 +163,20 @@ class alignas(64) CreditShard {
   }
 
  private:
+  bool cut_off() const noexcept { return forks_->load(std::memory_order_relaxed) != born_; }
   static std::int64_t credit_of(std::uint64_t word) noexcept {
     return static_cast<std::int64_t>(word & static_cast<std::uint64_t>(kCreditMax));
   }
+
+  inline static constinit const std::atomic<std::uint64_t> no_forks_{0};
 
   std::atomic<std::uint64_t> word_{0};
   std::atomic<std::int64_t> charged_{0};
   std::atomic<std::int64_t> peak_{0};
   std::atomic<std::int64_t> credit_limit_{0};
   SharedUse* const shared_;  // of the consumer, which outlives its reservations
+  const std::atomic<std::uint64_t>* const forks_;  // read only but for the fork's: no line moves
+  const std::uint64_t born_;
 };
 
 }  // namespace membroker::detail

@@ -17,7 +17,7 @@ TEST(ArbiterRequests, AReplayOfAnOpenRequestIsNotAnsweredAgain) {
   EXPECT_EQ(h.acquire(0, 1, "a2", 8, 8, 500), "");
   EXPECT_EQ(h.acquire(1, 1, "a2", 8, 8, 900), "");
   EXPECT_EQ(h.tick(500), "denied 1 deadline wait");
-  EXPECT_EQ(h.tick(900), "");
+  EXPECT_EQ(h.tick(901), "");
 }
 
 TEST(ArbiterRequests, SixteenWaitPerLease) {
@@ -68,6 +68,16 @@ TEST(ArbiterRequests, AtItsDeadlineARequestTakesWhatThereIs) {
   EXPECT_EQ(h.tick(501), "denied 2 deadline wait");
   EXPECT_EQ(h.release(502, "a1", 3), "");
   EXPECT_EQ(h.acquire(503, 3, "a2", 64, 8, 0), "granted 3 10 partial");
+}
+
+TEST(ArbiterRequests, WhileMoreIsComingNobodyIsFedCrumbs) {
+  Harness h;
+  for (const char* tenant : {"a", "b"}) h.tenant(tenant);
+  h.open("a1", "a");
+  h.open("b1", "b");
+  h.hold("a1", 1020, 0, 1020);
+  EXPECT_EQ(h.acquire(0, 1, "b1", 64, 2, 5'000), "revoke a1 64 by 2000 spill fair");
+  EXPECT_EQ(h.release(10, "a1", 60), "granted 1 64 free; withdraw a1 4");
 }
 
 TEST(ArbiterRequests, AHeadIsPassedSixteenTimesAndAgainAfterAStall) {

@@ -56,6 +56,12 @@ ROWS = (
         targets={"one consumer": Target("<=", 0.7), "one reservation": Target("<=", 0.7)},
     ),
     Row(
+        "reserve_floor",
+        "the same, plain, against one atomic addition",
+        ("bench_reserve",),
+        Target("<=", 4),
+    ),
+    Row(
         "acquire_hot",
         "acquire of a lease through the daemon, 1 client, against an empty gRPC echo",
         ("bench_acquire",),
@@ -69,10 +75,22 @@ ROWS = (
         targets={"p50": Target("<=", 1.2), "p99": Target("<=", 5000, of="ours")},
     ),
     Row(
+        "acquire_16c",
+        "acquires per second of 16 clients, each waiting for its own",
+        ("bench_acquire",),
+        Target(">=", 0.9),
+    ),
+    Row(
         "revoke_slack",
         "acquire until granted while another client holds all as slack",
         ("bench_acquire",),
         targets={"p50": Target("<=", 1.5)},
+    ),
+    Row(
+        "session_memory",
+        "anonymous memory of the daemon per idle session",
+        ("bench_acquire",),
+        Target("<=", 1.2),
     ),
     Row(
         "core_rate",
@@ -85,9 +103,34 @@ ROWS = (
         },
     ),
     Row(
+        "core_memory",
+        "memory of the core per session",
+        ("bench_core_memory",),
+        Target("<=", 1024, of="ours"),
+        rounds=1,  # the heap does not vary
+    ),
+    Row(
         "spill_write",
         "spill write, incompressible, 1 MiB batches, fresh file",
         ("script:spill_write.py",),
         Target(">=", 0.9),
+    ),
+    Row(
+        "spill_read",
+        "spill read-back of the same, in order",
+        ("script:spill_write.py",),
+        Target(">=", 0.9),
+    ),
+    Row(
+        "spill_page_cache",
+        "page cache of the machine grown by spilling 2 GiB and reading them back, twice",
+        ("script:spill_write.py",),
+        Target("<=", 32, of="ours"),
+    ),
+    Row(
+        "external_sort",
+        "sort of a file 8 x the memory, one thread, same temporary directory",
+        ("script:external_sort.py",),
+        Target("<=", 1.0),
     ),
 )

@@ -6,8 +6,6 @@
 namespace membroker::arbiter {
 namespace {
 
-using testing::HasSubstr;
-
 // Tenants a, b and c with a session each.
 Harness three() {
   Harness h;
@@ -54,6 +52,15 @@ TEST(ArbiterVictims, IdleSlackIsTakenAlsoFromTheLowerSideAndIsNotSpilled) {
   h.hold("b1", 524, 0, 524);
   h.report(1, "a1", 200, 300);  // the second report: what is slack in both is idle
   EXPECT_EQ(h.acquire(2, 1, "b1", 64, 64, 5'000), "revoke a1 64 by 202 slack fair");
+}
+
+TEST(ArbiterVictims, IdleSlackMakesNobodySpillBeyondIt) {
+  Harness h = three();
+  h.hold("a1", 480, 100, 380);
+  h.hold("b1", 544, 0, 544);
+  h.report(1, "a1", 100, 380);
+  // A sixteenth of 480 stays with it.
+  EXPECT_EQ(h.acquire(2, 1, "b1", 128, 8, 5'000), "revoke a1 70 by 202 slack fair");
 }
 
 TEST(ArbiterVictims, WhatOneReportSaysIsNotIdle) {

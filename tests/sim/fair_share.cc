@@ -25,7 +25,6 @@ void copy(FairShares::Node& node, const NodeView& view) {
 }  // namespace
 
 FairShares::FairShares(const Arbiter& arbiter, const std::map<SessionId, Bytes>& demands) {
-  std::map<std::string, int> tenants;
   const auto add = [&](int parent, const NodeView& view) {
     const int index = static_cast<int>(nodes_.size());
     Node& node = nodes_.emplace_back();
@@ -35,17 +34,17 @@ FairShares::FairShares(const Arbiter& arbiter, const std::map<SessionId, Bytes>&
     return index;
   };
   add(-1, arbiter.root());
-  tenants[""] = 0;
+  tenants_[""] = 0;
   for (const TenantView& view : arbiter.tenants()) {
     const std::size_t slash = view.path.rfind('/');
     const std::string above = slash == std::string::npos ? "" : view.path.substr(0, slash);
-    const int index = add(tenants.at(above), view);
-    tenants[view.path] = index;
+    const int index = add(tenants_.at(above), view);
+    tenants_[view.path] = index;
     at(index).weight = view.policy.weight;
     at(index).reserved = !view.removed && view.policy.mode == GuaranteeMode::kReserved;
   }
   for (const LeaseView& view : arbiter.leases()) {
-    const int index = add(tenants.at(view.path), view);
+    const int index = add(tenants_.at(view.path), view);
     leases_[view.session] = index;
     at(index).is_lease = true;
     at(index).guarantee = 0;

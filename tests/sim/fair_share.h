@@ -44,6 +44,7 @@ class FairShares {
 
   const Node& node(int index) const { return nodes_[static_cast<std::size_t>(index)]; }
   int root() const { return 0; }
+  int tenant(const std::string& path) const { return tenants_.at(path); }
   /// -1 if there is none.
   int lease(SessionId session) const;
   const std::map<SessionId, int>& leases() const { return leases_; }
@@ -57,6 +58,7 @@ class FairShares {
 
   std::vector<Node> nodes_;
   std::map<SessionId, int> leases_;
+  std::map<std::string, int> tenants_;
 };
 
 }  // namespace membroker::sim

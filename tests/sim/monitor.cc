@@ -173,7 +173,12 @@ std::string Monitor::after(Instant now, const Event* event, const Effects& effec
     std::visit([this](const auto& kind) { on(kind); }, effect);
   }
   if (policy_ == PolicyKind::kFair) {
-    for (const Revoke& effect : asked_fairly_) check_fairness(effect);
+    // A revocation keeps its reason also when an admin's wish tops it up.
+    const Ask* wish = event == nullptr ? nullptr : std::get_if<Ask>(event);
+    for (const Revoke& effect : asked_fairly_) {
+      const bool wished = wish != nullptr && wish->session == effect.session && !effect.opened;
+      if (!wished) check_fairness(effect);
+    }
   } else if (!asked_fairly_.empty()) {
     complain("a first-come policy asked for a fair share");
   }
@@ -264,21 +269,31 @@ void Monitor::check_fairness(const Revoke& effect) {
   const int victim = shares.lease(effect.session);
   const Bytes before = effect.opened ? 0 : revoking_before_[effect.session];
   std::string sides;
+  Bytes claimed = 0;  // one revocation may serve several requests
   for (const auto& [key, wait] : waited_before_) {
     const int asker = shares.lease(key.first);
     if (asker < 0 || asker == victim) continue;
-    const std::string unfair = unfairness(shares, victim, asker, effect.bytes - before, wait.want);
-    if (unfair.empty()) return;
-    sides += "\n  for request " + std::to_string(key.second.value) + ": " + unfair;
+    std::string why;
+    claimed = saturating_add(claimed, fair_claim(shares, victim, asker, wait.want, &why));
+    if (claimed >= effect.bytes - before) return;
+    sides += "\n  for request " + std::to_string(key.second.value) + ": " + why;
+  }
+  const auto figures = [&](const std::string& name, const FairShares::Node& node) {
+    sides += strf("\n  %s: held %s, revoking %s, waiting %s, fair share %s", name.c_str(),
+                  format_bytes(node.held).c_str(), format_bytes(node.revoking).c_str(),
+                  format_bytes(node.waiting).c_str(), format_bytes(node.share).c_str());
+  };
+  for (const TenantView& tenant : arbiter_.tenants()) {
+    figures("\"" + tenant.path + "\"", shares.node(shares.tenant(tenant.path)));
   }
   complain(strf("session %llu is asked for %lld bytes that nobody has a fair claim to",
                 number(effect.session), static_cast<long long>(effect.bytes - before)) +
            sides);
 }
 
-// Why the victim should not lose the bytes to the asker; empty if it may.
-std::string Monitor::unfairness(const FairShares& shares, int victim, int asker, Bytes asked,
-                                Bytes want) const {
+// What the victim may be asked for on behalf of the asker, and why it is not more.
+Bytes Monitor::fair_claim(const FairShares& shares, int victim, int asker, Bytes want,
+                          std::string* why) const {
   const std::vector<int> victims = shares.path(victim);
   int asker_side = asker;
   int common = shares.node(asker).parent;
@@ -290,20 +305,23 @@ std::string Monitor::unfairness(const FairShares& shares, int victim, int asker,
   for (const int node : victims) {
     if (node == common) break;
     victim_side = node;
-    if (shares.node(node).keeps() < shares.node(node).guarantee) return "below its guarantee";
+    if (shares.node(node).keeps() < shares.node(node).guarantee) {
+      *why = "below its guarantee";
+      return 0;
+    }
   }
   const FairShares::Node& loses = shares.node(victim_side);
   const FairShares::Node& gains = shares.node(asker_side);
-  if (loses.debt + loses.overdue + gains.debt + gains.overdue > 0) return {};
+  if (loses.debt + loses.overdue + gains.debt + gains.overdue > 0) return kBytesMax;
   const Bytes tolerance = 2 * arbiter_.chunk() + want / 32;
   const Bytes keeps = loses.keeps() + 3 * loses.idle_most;
-  if (keeps >= loses.share - tolerance || gains.keeps() + asked <= gains.share + tolerance) {
-    return {};
-  }
-  return strf("one side keeps %s (idle %s) of its share of %s, the other %s of %s",
+  if (keeps >= loses.share - tolerance) return kBytesMax;
+  *why = strf("one side keeps %s (idle %s) of its share of %s, the other %s of %s",
               format_bytes(loses.keeps()).c_str(), format_bytes(loses.idle_most).c_str(),
               format_bytes(loses.share).c_str(), format_bytes(gains.keeps()).c_str(),
               format_bytes(gains.share).c_str());
+  const Bytes lacks = gains.share + tolerance - gains.keeps();
+  return std::clamp(lacks, Bytes{0}, saturating_add(want, arbiter_.chunk()));
 }
 
 std::string Monitor::at_end() const {

@@ -86,8 +86,8 @@ class Monitor {
   void check_limits();
   bool someone_is_over() const;
   void check_fairness(const arbiter::Revoke& effect);
-  std::string unfairness(const FairShares& shares, int victim, int asker, Bytes asked,
-                         Bytes want) const;
+  Bytes fair_claim(const FairShares& shares, int victim, int asker, Bytes want,
+                   std::string* why) const;
   void complain(const std::string& what);
   void hash(std::int64_t value);
 

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "shared/format.h"
+#include "tests/sim/effect_text.h"
 
 namespace membroker::sim {
 
@@ -60,6 +61,7 @@ bool World::step(const Event* event) {
   }
   wrong_ = monitor_.after(now_, event, effects);
   if (wrong_.empty() && arbiter_.next_deadline() <= now_) wrong_ = "it has more to do at once";
+  if (!wrong_.empty()) wrong_ += "\n  effects of this step: " + effects_text(effects, {});
   hear(effects);
   return wrong_.empty();
 }

@@ -142,6 +142,9 @@ void Daemon::Impl::fit_to_descriptors() {
 Status Daemon::Impl::start_broker(InheritedSockets& sockets) {
   const auto boot = broker::boot_id();
   if (!boot) return fail(boot.error());
+  // First: a second daemon must not begin a life of the one that runs.
+  auto locked = broker::Ledger::lock(config_.ledger_file());
+  if (!locked) return fail(locked.error());
   Beginning beginning = begin_life(config_, *boot);
   store_ = std::move(beginning.store);
   broker::BrokerConfig merged = config_.broker;
@@ -155,7 +158,8 @@ Status Daemon::Impl::start_broker(InheritedSockets& sockets) {
   }
   const std::size_t slots =
       std::size_t{merged.limits.sessions_max} * std::max<std::size_t>(1, merged.resources.size());
-  auto ledger = broker::Ledger::open(config_.ledger_file(), slots, beginning.life.ledger_expected);
+  auto ledger = broker::Ledger::open(std::move(*locked), config_.ledger_file(), slots,
+                                     beginning.life.ledger_expected);
   if (!ledger) return fail(ledger.error());
   auto started = rpc::BrokerServer::start(std::move(merged), beginning.life.epoch,
                                           std::move(*ledger), server_options(sockets));

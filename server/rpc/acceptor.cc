@@ -62,6 +62,16 @@ class FdRotation {
   std::uint32_t next_ = 0;
 };
 
+// N of "fd:<N>", which gRPC says of a connection that it was handed; -1 for any other.
+int number_of(const std::string& grpc_peer) {
+  constexpr std::string_view kPrefix = "fd:";
+  if (!grpc_peer.starts_with(kPrefix)) return -1;
+  int number = -1;
+  const char* const end = grpc_peer.data() + grpc_peer.size();
+  const auto parsed = std::from_chars(grpc_peer.data() + kPrefix.size(), end, number);
+  return parsed.ec == std::errc() && parsed.ptr == end ? number : -1;
+}
+
 class AsioAcceptor final : public Acceptor {
  public:
   AsioAcceptor(AcceptorOptions options, Hooks hooks, ListeningSocket socket)
@@ -70,6 +80,7 @@ class AsioAcceptor final : public Acceptor {
 
   Status begin();
   std::optional<Connection> begin_rpc(const std::string& grpc_peer) override;
+  bool knows(const std::string& grpc_peer) const override;
   void shutdown_connection(std::uint64_t generation) override;
   void stop_accepting() override;
 
@@ -114,7 +125,7 @@ class AsioAcceptor final : public Acceptor {
   FdRotation rotation_;
   std::uint64_t last_generation_ = 0;
 
-  std::mutex mutex_;  // leaf; guards the table below
+  mutable std::mutex mutex_;  // leaf; guards the table below
   std::unordered_map<std::uint64_t, Entry> entries_;
   std::unordered_map<int, std::uint64_t> generation_of_fd_;
   std::map<uid_t, std::uint32_t> connections_of_uid_;
@@ -283,18 +294,17 @@ void AsioAcceptor::arm_first_rpc_timer() {
 }
 
 std::optional<Connection> AsioAcceptor::begin_rpc(const std::string& grpc_peer) {
-  constexpr std::string_view kPrefix = "fd:";
-  if (!grpc_peer.starts_with(kPrefix)) return std::nullopt;
-  int number = -1;
-  const char* const end = grpc_peer.data() + grpc_peer.size();
-  const auto parsed = std::from_chars(grpc_peer.data() + kPrefix.size(), end, number);
-  if (parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
   const std::lock_guard lock(mutex_);
-  const auto of_fd = generation_of_fd_.find(number);
+  const auto of_fd = generation_of_fd_.find(number_of(grpc_peer));
   if (of_fd == generation_of_fd_.end()) return std::nullopt;
   Entry& entry = entries_.at(of_fd->second);
   entry.rpc_begun = true;
   return entry.connection;
+}
+
+bool AsioAcceptor::knows(const std::string& grpc_peer) const {
+  const std::lock_guard lock(mutex_);
+  return generation_of_fd_.count(number_of(grpc_peer)) > 0;
 }
 
 void AsioAcceptor::shutdown_connection(std::uint64_t generation) {

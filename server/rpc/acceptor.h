@@ -63,6 +63,8 @@ class Acceptor {
   /// The connection behind "fd:<N>"; marks that an RPC has begun. Nothing for an unknown or closed
   /// number: refuse the RPC.
   virtual std::optional<Connection> begin_rpc(const std::string& grpc_peer) = 0;
+  /// Whether there is a connection behind "fd:<N>".
+  virtual bool knows(const std::string& grpc_peer) const = 0;
   /// Makes gRPC close the connection.
   virtual void shutdown_connection(std::uint64_t generation) = 0;
   /// No new connections; the live ones stay.

@@ -63,11 +63,9 @@ std::string detail_of(const v1::admin::SetTenantRequest& request) {
 
 }  // namespace
 
-// Requests and responses live until Finish. `apply` may run later than that, so it has copies.
-
-grpc::ServerUnaryReactor* AdminService::Revoke(grpc::CallbackServerContext* context,
-                                               const v1::admin::RevokeRequest* request,
-                                               v1::admin::RevokeResponse* response) {
+grpc::Status AdminService::Revoke(grpc::ServerContext* context,
+                                  const v1::admin::RevokeRequest* request,
+                                  v1::admin::RevokeResponse* response) {
   const SessionId session{request->session_id()};
   const std::string resource = resource_or_ram(request->resource());
   const Bytes bytes = request->bytes();
@@ -85,12 +83,12 @@ grpc::ServerUnaryReactor* AdminService::Revoke(grpc::CallbackServerContext* cont
     response->set_deadline_ms(
         static_cast<std::uint64_t>(std::max<Millis>(0, outcome.asked.deadline - monotonic_now())));
   };
-  return change(context, std::move(wanted));
+  return change(*context, *request, wanted);
 }
 
-grpc::ServerUnaryReactor* AdminService::SetTenant(grpc::CallbackServerContext* context,
-                                                  const v1::admin::SetTenantRequest* request,
-                                                  v1::admin::SetTenantResponse* response) {
+grpc::Status AdminService::SetTenant(grpc::ServerContext* context,
+                                     const v1::admin::SetTenantRequest* request,
+                                     v1::admin::SetTenantResponse* response) {
   const std::string path = request->path();
   const std::string resource = resource_or_ram(request->resource());
   Change wanted;
@@ -113,12 +111,12 @@ grpc::ServerUnaryReactor* AdminService::SetTenant(grpc::CallbackServerContext* c
   wanted.keep = [=](broker::StateStore& store, const Outcome& outcome) {
     return store.put_tenant({path, resource, outcome.tenant.view.policy});
   };
-  return change(context, std::move(wanted));
+  return change(*context, *request, wanted);
 }
 
-grpc::ServerUnaryReactor* AdminService::RemoveTenant(grpc::CallbackServerContext* context,
-                                                     const v1::admin::RemoveTenantRequest* request,
-                                                     v1::admin::RemoveTenantResponse*) {
+grpc::Status AdminService::RemoveTenant(grpc::ServerContext* context,
+                                        const v1::admin::RemoveTenantRequest* request,
+                                        v1::admin::RemoveTenantResponse*) {
   const std::string path = request->path();
   Change wanted;
   wanted.action = "remove_tenant";
@@ -130,12 +128,12 @@ grpc::ServerUnaryReactor* AdminService::RemoveTenant(grpc::CallbackServerContext
   wanted.keep = [=](broker::StateStore& store, const Outcome&) {
     return store.remove_tenant(path);
   };
-  return change(context, std::move(wanted));
+  return change(*context, *request, wanted);
 }
 
-grpc::ServerUnaryReactor* AdminService::SetCapacity(grpc::CallbackServerContext* context,
-                                                    const v1::admin::SetCapacityRequest* request,
-                                                    v1::admin::SetCapacityResponse* response) {
+grpc::Status AdminService::SetCapacity(grpc::ServerContext* context,
+                                       const v1::admin::SetCapacityRequest* request,
+                                       v1::admin::SetCapacityResponse* response) {
   const std::string resource = resource_or_ram(request->resource());
   const Bytes capacity = request->capacity_bytes();
   Change wanted;
@@ -153,19 +151,19 @@ grpc::ServerUnaryReactor* AdminService::SetCapacity(grpc::CallbackServerContext*
   wanted.fill = [response](const Outcome& outcome) {
     to_message(outcome.resource, response->mutable_resource());
   };
-  return change(context, std::move(wanted));
+  return change(*context, *request, wanted);
 }
 
-grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* context,
-                                              const v1::admin::DrainRequest*,
-                                              v1::admin::DrainResponse*) {
+grpc::Status AdminService::Drain(grpc::ServerContext* context,
+                                 const v1::admin::DrainRequest* request,
+                                 v1::admin::DrainResponse*) {
   Change wanted;
   wanted.action = "drain";
   wanted.apply = [](broker::Broker& broker, Instant now) -> Result<Outcome> {
     broker.drain(now);
     return Outcome{};
   };
-  return change(context, std::move(wanted));
+  return change(*context, *request, wanted);
 }
 
 }  // namespace membroker::rpc

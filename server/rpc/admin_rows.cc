@@ -52,6 +52,7 @@ void to_message(const broker::TenantRow& row, v1::admin::Tenant* out) {
   out->set_waiting_bytes(view.waiting);
   out->set_sessions(view.sessions);
   out->set_removed(view.removed);
+  out->set_orphaned_bytes(row.orphaned);
 }
 
 void to_message(const broker::SessionRow& row, Instant now, v1::admin::Session* out) {
@@ -89,6 +90,7 @@ void to_message(const broker::LeaseRow& row, Instant now, v1::admin::Lease* out)
   out->set_reclaimable_bytes(row.use.reclaimable);
   out->set_allocated_bytes(row.use.allocated);
   out->set_spilled_bytes(row.use.spilled);
+  out->set_orphan_pid(row.orphan_pid);
   if (view.revoking > 0) {
     out->set_revoking_bytes(view.revoking);
     out->set_revoke_stage(broker::name_of(view.stage));

@@ -16,6 +16,7 @@ namespace membroker::rpc {
 namespace {
 
 constexpr std::chrono::seconds kBrokerWaitMax{5};
+constexpr std::size_t kRequestBytesMax = 64 * static_cast<std::size_t>(kKiB);
 
 grpc::Status to_status(const Error& error) {
   const std::string& text = error.message();
@@ -51,55 +52,50 @@ grpc::Status check_filter(const broker::Snapshot& snapshot, const std::string& t
 
 }  // namespace
 
-AdminService::AdminService(BrokerServer& broker, Rights rights, std::string version,
-                           broker::StateStore* store)
-    : broker_(broker), rights_(std::move(rights)), version_(std::move(version)), store_(store) {}
-
 // ---- who may, and how ----
 
-Result<broker::Peer> AdminService::authorise(const grpc::CallbackServerContext& context) const {
-  const auto connection =
-      acceptor_ == nullptr ? std::nullopt : acceptor_->begin_rpc(context.peer());
-  if (!connection) {
-    return fail(ErrorCode::kPermissionDenied, "the peer of this connection is not known");
-  }
-  const broker::Peer& peer = connection->peer;
-  const bool may = peer.uid == ::geteuid() ||
-                   std::count(rights_.uids.begin(), rights_.uids.end(), peer.uid) > 0 ||
-                   std::count(rights_.gids.begin(), rights_.gids.end(), peer.gid) > 0;
-  if (may) return peer;
-  spdlog::warn("admin_denied pid={} uid={}", peer.pid, peer.uid);
-  return fail(ErrorCode::kPermissionDenied,
-              fmt::format("uid {} is not an admin of this daemon", peer.uid));
-}
-
-grpc::ServerUnaryReactor* AdminService::read(grpc::CallbackServerContext* context,
-                                             const Fill& fill) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto peer = authorise(*context);
-  reactor->Finish(peer ? fill(*broker_.snapshot()) : to_status(peer.error()));
-  return reactor;
-}
-
-grpc::ServerUnaryReactor* AdminService::change(grpc::CallbackServerContext* context,
-                                               Change change) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto peer = authorise(*context);
+Result<broker::Peer> AdminService::authorise(const grpc::ServerContext& context,
+                                             const Request& request) const {
+  const auto peer = broker_.admin_peer(context.peer());
   if (!peer) {
-    reactor->Finish(to_status(peer.error()));
-    return reactor;
+    return fail(ErrorCode::kPermissionDenied,
+                "the peer of this connection is not known; connect to the admin socket");
   }
-  const bool taken = clerk_.take([this, reactor, who = *peer, change = std::move(change)] {
+  const bool may = peer->uid == ::geteuid() ||
+                   std::count(options_.uids.begin(), options_.uids.end(), peer->uid) > 0 ||
+                   broker::in_any_group(*peer, options_.gids);
+  if (!may) {
+    spdlog::warn("admin_denied pid={} uid={}", peer->pid, peer->uid);
+    return fail(ErrorCode::kPermissionDenied,
+                fmt::format("uid {} is not an admin of this daemon", peer->uid));
+  }
+  const std::size_t length = request.ByteSizeLong();
+  if (length <= kRequestBytesMax) return *peer;
+  return fail(ErrorCode::kInvalid,
+              fmt::format("a request of {} bytes; the limit is {}", length, kRequestBytesMax));
+}
+
+grpc::Status AdminService::read(const grpc::ServerContext& context, const Request& request,
+                                const Fill& fill) {
+  const auto peer = authorise(context, request);
+  return peer ? fill(*broker_.snapshot()) : to_status(peer.error());
+}
+
+grpc::Status AdminService::change(const grpc::ServerContext& context, const Request& request,
+                                  const Change& change) {
+  const auto peer = authorise(context, request);
+  if (!peer) return to_status(peer.error());
+  // Shared: setting it is not over when its waiter goes on.
+  const auto answer = std::make_shared<std::promise<grpc::Status>>();
+  const bool taken = clerk_.take([&, answer] {
     const Result<Outcome> made = make(change);
-    const Status kept = keep(change, who, made);
+    const Status kept = keep(change, *peer, made);
     if (made && change.fill) change.fill(*made);
     const bool ok = made && kept;
-    reactor->Finish(ok ? grpc::Status::OK : to_status(made ? kept.error() : made.error()));
+    answer->set_value(ok ? grpc::Status::OK : to_status(made ? kept.error() : made.error()));
   });
-  if (!taken) {
-    reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many changes are under way"});
-  }
-  return reactor;
+  if (!taken) return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many changes are under way"};
+  return answer->get_future().get();
 }
 
 /// On the clerk's thread.
@@ -121,14 +117,14 @@ Result<AdminService::Outcome> AdminService::make(const Change& change) {
 /// On the clerk's thread.
 Status AdminService::keep(const Change& change, const broker::Peer& who,
                           const Result<Outcome>& made) {
-  if (store_ == nullptr) return {};
+  if (options_.store == nullptr) return {};
   Status kept;
-  if (made && change.keep) kept = change.keep(*store_, *made);
+  if (made && change.keep) kept = change.keep(*options_.store, *made);
   const auto wall = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::system_clock::now().time_since_epoch());
   const Status written =
-      store_->append_audit({wall.count(), who.uid, who.pid, change.action, change.target,
-                            change.detail, made ? "ok" : made.error().to_string()});
+      options_.store->append_audit({wall.count(), who.uid, who.pid, change.action, change.target,
+                                    change.detail, made ? "ok" : made.error().to_string()});
   if (!written) spdlog::error("audit_lost why={}", broker::log_text(written.error().message()));
   if (!kept) {
     return fail(kept.error().code(),
@@ -139,11 +135,11 @@ Status AdminService::keep(const Change& change, const broker::Peer& who,
 
 // ---- reads ----
 
-grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* context,
-                                                  const v1::admin::GetStatusRequest*,
-                                                  v1::admin::GetStatusResponse* response) {
-  return read(context, [&](const broker::Snapshot& snapshot) {
-    response->set_version(version_);
+grpc::Status AdminService::GetStatus(grpc::ServerContext* context,
+                                     const v1::admin::GetStatusRequest* request,
+                                     v1::admin::GetStatusResponse* response) {
+  return read(*context, *request, [&](const broker::Snapshot& snapshot) {
+    response->set_version(options_.version);
     response->set_epoch(snapshot.epoch.value);
     response->set_pid(::getpid());
     response->set_uptime_ms(
@@ -157,10 +153,10 @@ grpc::ServerUnaryReactor* AdminService::GetStatus(grpc::CallbackServerContext* c
   });
 }
 
-grpc::ServerUnaryReactor* AdminService::ListTenants(grpc::CallbackServerContext* context,
-                                                    const v1::admin::ListTenantsRequest* request,
-                                                    v1::admin::ListTenantsResponse* response) {
-  return read(context, [&](const broker::Snapshot& snapshot) {
+grpc::Status AdminService::ListTenants(grpc::ServerContext* context,
+                                       const v1::admin::ListTenantsRequest* request,
+                                       v1::admin::ListTenantsResponse* response) {
+  return read(*context, *request, [&](const broker::Snapshot& snapshot) {
     const grpc::Status ok = check_filter(snapshot, "", request->resource());
     for (const auto& row : snapshot.tenant_rows) {
       if (!request->resource().empty() && row.resource != request->resource()) continue;
@@ -170,10 +166,10 @@ grpc::ServerUnaryReactor* AdminService::ListTenants(grpc::CallbackServerContext*
   });
 }
 
-grpc::ServerUnaryReactor* AdminService::ListSessions(grpc::CallbackServerContext* context,
-                                                     const v1::admin::ListSessionsRequest* request,
-                                                     v1::admin::ListSessionsResponse* response) {
-  return read(context, [&](const broker::Snapshot& snapshot) {
+grpc::Status AdminService::ListSessions(grpc::ServerContext* context,
+                                        const v1::admin::ListSessionsRequest* request,
+                                        v1::admin::ListSessionsResponse* response) {
+  return read(*context, *request, [&](const broker::Snapshot& snapshot) {
     const grpc::Status ok = check_filter(snapshot, request->tenant(), "");
     const Instant now = monotonic_now();
     for (const auto& row : snapshot.sessions) {
@@ -184,10 +180,10 @@ grpc::ServerUnaryReactor* AdminService::ListSessions(grpc::CallbackServerContext
   });
 }
 
-grpc::ServerUnaryReactor* AdminService::ListLeases(grpc::CallbackServerContext* context,
-                                                   const v1::admin::ListLeasesRequest* request,
-                                                   v1::admin::ListLeasesResponse* response) {
-  return read(context, [&](const broker::Snapshot& snapshot) {
+grpc::Status AdminService::ListLeases(grpc::ServerContext* context,
+                                      const v1::admin::ListLeasesRequest* request,
+                                      v1::admin::ListLeasesResponse* response) {
+  return read(*context, *request, [&](const broker::Snapshot& snapshot) {
     const grpc::Status ok = check_filter(snapshot, request->tenant(), request->resource());
     const Instant now = monotonic_now();
     for (const auto& row : snapshot.leases) {

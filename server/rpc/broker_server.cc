@@ -4,7 +4,6 @@
 #include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/resource_quota.h>
-#include <grpcpp/server_posix.h>
 #include <spdlog/spdlog.h>
 
 #include <atomic>
@@ -15,13 +14,16 @@
 #include <unordered_map>
 #include <utility>
 
+#include "server/broker/kin_watch.h"
 #include "server/broker/process_watch.h"
+#include "server/rpc/doors.h"
 #include "server/rpc/session_stream.h"
 #include "shared/check.h"
 
 namespace membroker::rpc {
 namespace {
 
+constexpr int kAdminThreadsMax = 8;  // calls of admins under way; more are refused
 constexpr std::size_t kGrpcMemoryMax = 64 * static_cast<std::size_t>(kMiB);
 // Frames up to here are read and refused with a text; gRPC itself ends the stream beyond.
 constexpr int kFrameReadMax = static_cast<int>(kMiB);
@@ -50,12 +52,14 @@ gpr_timespec to_gpr(Instant deadline) {
 
 }  // namespace
 
-class BrokerServer::Impl final : public StreamOwner {
+class BrokerServer::Impl final : public StreamOwner, public AdminBackend {
  public:
-  Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledger ledger);
-  Status open_door(Options options);
-  bool post(broker::Inbox::Job job) { return inbox_.post(std::move(job)); }
-  std::shared_ptr<const broker::Snapshot> snapshot() const;
+  Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledger ledger,
+       AdminService::Options admin);
+  Status open_doors(Options options);
+  bool post(broker::Inbox::Job job) override { return inbox_.post(std::move(job)); }
+  std::shared_ptr<const broker::Snapshot> snapshot() const override;
+  std::optional<broker::Peer> admin_peer(const std::string& grpc_peer) override;
   void shutdown();
 
  private:
@@ -64,6 +68,8 @@ class BrokerServer::Impl final : public StreamOwner {
     void on_event(bool) override { impl.run_jobs(); }
     Impl& impl;
   };
+
+  void watch_processes();
 
   // The broker's thread.
   void run();
@@ -79,18 +85,19 @@ class BrokerServer::Impl final : public StreamOwner {
   void stream_writable(SessionStream& stream) override { write_next(stream); }
   void stream_done(SessionStream& stream) override;
 
-  // The acceptor's thread.
-  void hand_over(UniqueFd fd);
+  void watch_client(const broker::Peer& peer, UniqueFd pidfd);
 
   const Millis shutdown_grace_;
   const Bytes frame_bytes_max_;
   broker::Ledger ledger_;
   SessionStream::Service service_;
+  AdminService admin_;
   std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
   grpc::Alarm alarm_;
   WakeTag wake_tag_{*this};
   broker::Inbox inbox_;
+  std::unique_ptr<broker::KinWatch> kin_;
   std::unique_ptr<broker::ProcessWatch> watch_;
   std::unique_ptr<broker::Broker> broker_;  // the thread's own from here
   std::unordered_map<std::uint64_t, std::unique_ptr<SessionStream>> streams_;  // by their id
@@ -104,74 +111,98 @@ class BrokerServer::Impl final : public StreamOwner {
   mutable std::mutex snapshot_mutex_;  // leaf; guards snapshot_
   std::shared_ptr<const broker::Snapshot> snapshot_;
 
-  std::mutex door_mutex_;  // guards door_open_; held over the hand-over, which must not be late
-  bool door_open_ = true;
-  std::unique_ptr<Acceptor> acceptor_;
+  std::unique_ptr<Doors> doors_;
   std::thread thread_;
 };
 
-BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledger ledger)
+BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledger ledger,
+                         AdminService::Options admin)
     : shutdown_grace_(config.times.shutdown_grace),
       frame_bytes_max_(config.limits.frame_bytes_max),
       ledger_(std::move(ledger)),
+      admin_(*this, std::move(admin)),
       // In the past: "now" is rounded up to the next millisecond, a wait of 1 ms for every wake-up.
       inbox_([this] { alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &wake_tag_); }) {
   grpc::ResourceQuota quota("broker");
   quota.Resize(kGrpcMemoryMax);
+  quota.SetMaxThreads(kAdminThreadsMax);
   grpc::ServerBuilder builder;
   builder.RegisterService(&service_);
+  // Synchronous: beside a queue of our own gRPC makes such methods' threads wait without polling.
+  builder.RegisterService(&admin_);
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(kFrameReadMax);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // small frames: pings for nothing
   // Local death is seen by HUP and pidfd, a stopped client by its missing heartbeat.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
   queue_ = builder.AddCompletionQueue();
   server_ = builder.BuildAndStart();
   MB_CHECK(server_ != nullptr);  // binds nothing, so nothing can be taken
-  watch_ = std::make_unique<broker::ProcessWatch>([this](const broker::Peer& peer) {
-    post([this, peer](broker::Broker& broker, Instant now) {
-      broker.process_ended(peer, now);
-      close_connections_of(peer);
-    });
-  });
+  watch_processes();
   broker_ = std::make_unique<broker::Broker>(
       std::move(config), epoch, ledger_,
       // A peer in another pid namespace came in only because the operator allows it.
-      [this](const broker::Peer& peer) { return peer.pid == 0 ? Status() : watch_->watch(peer); },
+      [this](const broker::Peer& peer) {
+        if (peer.pid == 0) return Status();
+        auto watched = watch_->watch(peer);
+        if (watched) kin_->follow(peer);
+        return watched;
+      },
       monotonic_now());
   snapshot_ = broker_->take_snapshot(monotonic_now());
   MB_CHECK(snapshot_ != nullptr);
+  doors_ = std::make_unique<Doors>(*server_, [this](const broker::Peer& peer, UniqueFd pidfd) {
+    watch_client(peer, std::move(pidfd));
+  });
   thread_ = std::thread([this] { run(); });
 }
 
-Status BrokerServer::Impl::open_door(Options options) {
-  Acceptor::Hooks hooks;
-  hooks.hand_over = [this](UniqueFd fd) { hand_over(std::move(fd)); };
-  hooks.on_accepted = [this](const broker::Peer& peer, UniqueFd pidfd) {
-    if (peer.pid == 0) return;
-    // A process that has ended meanwhile is found again when it says Hello.
-    if (auto watched = watch_->watch(peer, std::move(pidfd)); !watched) {
-      spdlog::debug("peer_gone pid={} why={}", peer.pid,
-                    broker::log_text(watched.error().message()));
-    }
-  };
-  hooks.on_closed = [](const Connection&) {};  // its stream tells
-  hooks.on_refused = [](const broker::Peer& peer, const Error& error) {
-    spdlog::warn("connection_refused pid={} uid={} why={}", peer.pid, peer.uid,
-                 broker::log_text(error.message()));
-  };
-  auto acceptor =
-      Acceptor::start(std::move(options.acceptor), std::move(hooks), std::move(options.inherited));
-  if (!acceptor) return fail(acceptor.error());
+void BrokerServer::Impl::watch_processes() {
+  using broker::Broker;
+  using broker::Kin;
+  using broker::Peer;
+  kin_ = std::make_unique<broker::KinWatch>(broker::KinWatch::Hooks{
+      .on_exec =
+          [this](const Peer& was, std::uint64_t image, std::vector<Kin> left) {
+            post([was, image, left = std::move(left)](Broker& broker, Instant now) {
+              broker.process_execed(was, image, now, left);
+            });
+          },
+      .on_measured =
+          [this](const Peer& process, Bytes share) {
+            post([process, share](Broker& broker, Instant now) {
+              broker.orphan_measured(process, share, now);
+            });
+          }});
+  watch_ = std::make_unique<broker::ProcessWatch>([this](const Peer& peer) {
+    post([this, peer, left = kin_->ended(peer)](Broker& broker, Instant now) {
+      broker.process_ended(peer, now, left);
+      close_connections_of(peer);
+    });
+  });
+}
+
+Status BrokerServer::Impl::open_doors(Options options) {
+  auto opened = doors_->open(std::move(options.clients), std::move(options.admins));
+  if (!opened) return opened;
   // No stream is begun before: stream_started() runs after a job posted here.
-  acceptor_ = std::move(*acceptor);
   post([this](broker::Broker&, Instant) { listen(); });
   return {};
 }
 
-void BrokerServer::Impl::hand_over(UniqueFd fd) {
-  const std::lock_guard lock(door_mutex_);
-  if (door_open_) grpc::AddInsecureChannelFromFd(server_.get(), fd.release());
+/// On the acceptor's thread.
+void BrokerServer::Impl::watch_client(const broker::Peer& peer, UniqueFd pidfd) {
+  if (peer.pid == 0) return;
+  // A process that has ended meanwhile is found again when it says Hello.
+  if (auto watched = watch_->watch(peer, std::move(pidfd)); !watched) {
+    spdlog::debug("peer_gone pid={} why={}", peer.pid, broker::log_text(watched.error().message()));
+  }
+}
+
+std::optional<broker::Peer> BrokerServer::Impl::admin_peer(const std::string& grpc_peer) {
+  return doors_->admin(grpc_peer);
 }
 
 std::shared_ptr<const broker::Snapshot> BrokerServer::Impl::snapshot() const {
@@ -209,7 +240,7 @@ void BrokerServer::Impl::close_connections_of(const broker::Peer& peer) {
   for (const auto& [id, stream] : streams_) {
     const auto& connection = stream->connection();
     if (connection && connection->peer == peer) {
-      acceptor_->shutdown_connection(connection->generation);
+      doors_->shutdown_client(connection->generation);
     }
   }
 }
@@ -232,6 +263,7 @@ void BrokerServer::Impl::pump() {
     const auto found = streams_.find(end.connection.value);
     if (found != streams_.end()) found->second->end(to_status(end));
   }
+  for (const broker::Peer& orphan : broker_->take_orphans()) kin_->measure(orphan);
   if (auto fresh = broker_->take_snapshot(monotonic_now())) {
     const std::lock_guard lock(snapshot_mutex_);
     snapshot_ = std::move(fresh);
@@ -257,7 +289,7 @@ void BrokerServer::Impl::listen() {
 
 void BrokerServer::Impl::stream_started(SessionStream& stream) {
   listen();
-  const auto connection = acceptor_->begin_rpc(stream.peer());
+  const auto connection = doors_->client(stream.peer());
   if (!connection) {
     return stream.end({grpc::StatusCode::UNAUTHENTICATED,
                        "the peer's process is not known; connect to the broker's own socket"});
@@ -299,11 +331,7 @@ void BrokerServer::Impl::stream_done(SessionStream& stream) {
 
 void BrokerServer::Impl::shutdown() {
   if (!thread_.joinable()) return;
-  if (acceptor_) acceptor_->stop_accepting();
-  {
-    const std::lock_guard lock(door_mutex_);
-    door_open_ = false;
-  }
+  doors_->close();
   post([](broker::Broker& broker, Instant now) { broker.announce_restart(now); });
   post([](broker::Broker& broker, Instant now) {
     broker.end_streams("the daemon is going away; keep the lease and reconnect", now);
@@ -312,8 +340,9 @@ void BrokerServer::Impl::shutdown() {
   server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(shutdown_grace_));
   post([this](broker::Broker&, Instant) { closing_ = true; });
   thread_.join();
-  acceptor_.reset();
+  doors_.reset();
   watch_.reset();
+  kin_.reset();
 }
 
 BrokerServer::BrokerServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -322,9 +351,9 @@ BrokerServer::~BrokerServer() { shutdown(); }
 
 Result<std::unique_ptr<BrokerServer>> BrokerServer::start(broker::BrokerConfig config, Epoch epoch,
                                                           broker::Ledger ledger, Options options) {
-  std::unique_ptr<BrokerServer> server(
-      new BrokerServer(std::make_unique<Impl>(std::move(config), epoch, std::move(ledger))));
-  if (auto ok = server->impl_->open_door(std::move(options)); !ok) return fail(ok.error());
+  std::unique_ptr<BrokerServer> server(new BrokerServer(std::make_unique<Impl>(
+      std::move(config), epoch, std::move(ledger), std::move(options.admin))));
+  if (auto ok = server->impl_->open_doors(std::move(options)); !ok) return fail(ok.error());
   return server;
 }
 

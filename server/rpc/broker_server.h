@@ -7,17 +7,19 @@
 #include "server/broker/broker_config.h"
 #include "server/broker/inbox.h"
 #include "server/broker/ledger.h"
-#include "server/rpc/acceptor.h"
-#include "shared/fd.h"
+#include "server/rpc/admin_service.h"
+#include "server/rpc/doors.h"
 #include "shared/ids.h"
 
 namespace membroker::rpc {
 
-/// The broker behind its Unix socket: the one thread that drains the completion queue is the
-/// broker's, so reading a frame, deciding, and writing the answers take no lock and no other
-/// thread. Watches the client processes.
+/// The broker and its admins, each behind a Unix socket of their own. One gRPC server for both: the
+/// one thread that drains the completion queue is the broker's and the only one that polls, so
+/// reading a frame, deciding, and writing the answers take no lock and no other thread. (gRPC polls
+/// all descriptors of a process together: a second thread that polls would get the events of the
+/// first one's streams and wake it for each.) Watches the client processes.
 ///
-///     auto server = BrokerServer::start(config, epoch, std::move(ledger), {.acceptor = {...}});
+///     auto server = BrokerServer::start(config, epoch, std::move(ledger), std::move(options));
 ///     ...
 ///     (*server)->shutdown();
 ///
@@ -25,11 +27,12 @@ namespace membroker::rpc {
 class BrokerServer {
  public:
   struct Options {
-    AcceptorOptions acceptor;
-    UniqueFd inherited = {};  // a listening socket from systemd
+    DoorOptions clients;
+    DoorOptions admins;
+    AdminService::Options admin;
   };
 
-  /// Charges what the ledger has on record, then opens the door.
+  /// Charges what the ledger has on record, then opens the doors.
   static Result<std::unique_ptr<BrokerServer>> start(broker::BrokerConfig config, Epoch epoch,
                                                      broker::Ledger ledger, Options options);
   ~BrokerServer();  // shutdown()

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "membroker/error.h"
+#include "server/rpc/acceptor.h"
+#include "shared/fd.h"
+
+namespace membroker::rpc {
+
+struct DoorOptions {
+  AcceptorOptions acceptor;
+  UniqueFd inherited = {};  // a listening socket from systemd
+};
+
+/// The two doors of one gRPC server, the clients' and the admins': each a Unix socket, and who has
+/// come in through it. gRPC knows nothing of doors; it says of an RPC only which descriptor it came
+/// over.
+///
+/// Thread-safe, once open() has returned.
+class Doors {
+ public:
+  /// On the acceptor's thread: a client's process, to be watched.
+  using OnClient = std::function<void(const broker::Peer& peer, UniqueFd pidfd)>;
+
+  /// The server outlives it.
+  Doors(grpc::Server& server, OnClient on_client)
+      : server_(server), on_client_(std::move(on_client)) {}
+
+  /// RPCs may come before it has returned, and wait: no descriptor is handed over before.
+  Status open(DoorOptions clients, DoorOptions admins);
+  /// Lets nobody in any more; who is in stays.
+  void close();
+
+  /// Who is behind an RPC, if it came in through that door. Marks that an RPC has begun.
+  std::optional<Connection> client(const std::string& grpc_peer);
+  std::optional<broker::Peer> admin(const std::string& grpc_peer);
+  /// Makes gRPC close a client's connection.
+  void shutdown_client(std::uint64_t generation) { clients_->shutdown_connection(generation); }
+
+ private:
+  Acceptor::Hooks hooks(const char* refused, OnClient on_accepted);
+  void hand_over(UniqueFd fd);
+
+  grpc::Server& server_;
+  const OnClient on_client_;
+  std::mutex mutex_;  // guards open_; held over the hand-over, which must not be early or late
+  bool open_ = false;
+  std::unique_ptr<Acceptor> clients_;
+  std::unique_ptr<Acceptor> admins_;
+};
+
+}  // namespace membroker::rpc

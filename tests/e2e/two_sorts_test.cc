@@ -13,6 +13,7 @@ namespace {
 
 constexpr Bytes kCapacity = 48 * kMiB;
 constexpr Bytes kInput = 64 * kMiB;
+constexpr std::int64_t kRunsMax = 24;  // a run per block would be 64 and more
 constexpr Bytes kMemoryBeside = 16 * kMiB;
 constexpr const char* kConfig =
     "[resources.ram]\ncapacity = \"48MiB\"\n"
@@ -39,6 +40,9 @@ class TwoSorts : public ::testing::Test {
     SCOPED_TRACE(sort.output());
     EXPECT_TRUE(same_files(sort.output(), sort.input() + ".expected"));
     EXPECT_GT(sort.stat("spilled_bytes"), 0);
+    EXPECT_GT(sort.stat("runs"), 0);
+    EXPECT_LE(sort.stat("runs"), kRunsMax);
+    EXPECT_EQ(sort.stat("revocations_late"), 0);
     EXPECT_EQ(sort.stat("overdrawn_total_bytes"), 0);
     EXPECT_GT(memory_peak, 0);
     if (!kSanitized) {

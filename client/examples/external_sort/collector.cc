@@ -86,7 +86,9 @@ Result<MutableBuffer> Collector::take_block(Bytes min_bytes) {
       if (block.size() >= min_bytes) return block;
     }
     const bool can_spill = !segments_.empty();
-    auto block = memory_.allocate_block(next_block_bytes(min_bytes), kTurn);
+    // Asked back while it lacks memory itself, it gives up waiting and spills all into one run: the
+    // few blocks asked for would make a run as small, again and again.
+    auto block = memory_.allocate_block(next_block_bytes(min_bytes), kTurn, can_spill);
     if (block || !is_refusal(block.error())) return block;
     ++stats_.refusals;
     if (can_spill) {

@@ -19,6 +19,7 @@ namespace {
 using namespace membroker;
 
 constexpr std::chrono::seconds kConnectWait{10};
+constexpr std::chrono::seconds kWorkspaceWait{60};  // others may have to spill first
 
 struct Arguments {
   external_sort::SortOptions sort;
@@ -35,12 +36,8 @@ int complain(const Error& error, int status) {
 
 Result<Client> open_client(Arguments& arguments) {
   if (arguments.embedded.empty()) {
-    // A floor has to be free when the session opens, and others may hold all there is. Without one
-    // the workspace is asked for like other memory, waits for its turn, and is kept.
-    return Client::open({.tenant = arguments.tenant,
-                         .socket = arguments.socket,
-                         .client_name = "external_sort",
-                         .resources = {{.name = "ram", .floor_bytes = 0}}});
+    return Client::open(
+        {.tenant = arguments.tenant, .socket = arguments.socket, .client_name = "external_sort"});
   }
   const auto capacity = parse_bytes(arguments.embedded);
   if (!capacity) return fail(capacity.error());
@@ -62,7 +59,11 @@ int run(Arguments& arguments) {
       return complain(connected.error(), connect_status(connected.error()));
     }
   }
-  auto stats = external_sort::sort_file(client->pool(), arguments.sort);
+  auto workspace = client->spill_workspace(kWorkspaceWait);
+  if (!workspace) return complain(workspace.error(), 1);
+  external_sort::SortOptions sort = arguments.sort;  // ends before the client
+  sort.workspace = *std::move(workspace);
+  auto stats = external_sort::sort_file(client->pool(), sort);
   if (!stats) return complain(stats.error(), 1);
   if (!arguments.stats.empty()) {
     if (auto written = stats->write_json(arguments.stats, client->stats()); !written) {

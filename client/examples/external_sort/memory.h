@@ -13,7 +13,7 @@
 /// All memory the sort puts records into, charged to the client's lease in three parts:
 ///  - blocks of input lines: most of it, and what a revocation can have back;
 ///  - buffers of runs being written and merged, and of the output: little, needed to get on;
-///  - the workspace of spill files, taken first and kept: so spilling never needs a grant.
+///  - the workspace of spill files, taken before anything else: so spilling never needs a grant.
 ///
 /// Thread: the sort's.
 
@@ -25,7 +25,6 @@ struct Sizes {
   Bytes batch = 256 * kKiB;       // of a run, written and read at a time
   Bytes read_ahead = 256 * kKiB;  // per run being merged
   Bytes output = kMiB;
-  Bytes workspace = 8 * kMiB;
 
   /// The defaults, smaller where `capacity` is all there will ever be.
   static Sizes of_capacity(Bytes capacity);
@@ -33,14 +32,17 @@ struct Sizes {
 
 class WorkMemory {
  public:
-  /// Takes the workspace, for which it may have to wait. Errors: of the pool.
-  static Result<WorkMemory> create(const std::shared_ptr<MemoryPool>& pool, const Sizes& sizes);
+  WorkMemory(const std::shared_ptr<MemoryPool>& pool, const Sizes& sizes,
+             std::shared_ptr<SpillWorkspace> workspace);
 
   const Sizes& sizes() const { return sizes_; }
 
   /// A block for lines. Waits for others' memory as long as the daemon thinks that it will come, at
-  /// most `wait`. Errors: is_refusal() of which can be met by spilling.
-  Result<MutableBuffer> allocate_block(Bytes bytes, std::chrono::milliseconds wait);
+  /// most `wait`; with `until_asked` no longer than until blocks held are asked back, by the daemon
+  /// or because only the asker itself can make room. Errors: is_refusal() of which can be met by
+  /// spilling.
+  Result<MutableBuffer> allocate_block(Bytes bytes, std::chrono::milliseconds wait,
+                                       bool until_asked);
   /// Bytes held in blocks.
   Bytes blocks_held() const { return blocks_->bytes_allocated(); }
   /// What the daemon would have back of them.
@@ -53,8 +55,6 @@ class WorkMemory {
   const std::shared_ptr<SpillWorkspace>& workspace() const { return workspace_; }
 
  private:
-  WorkMemory() = default;
-
   Sizes sizes_;
   std::shared_ptr<ReservationAllocator> blocks_;
   std::shared_ptr<ReservationAllocator> buffers_;

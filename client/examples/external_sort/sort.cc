@@ -30,27 +30,26 @@ Result<SortStats> sort_file(const std::shared_ptr<MemoryPool>& pool, const SortO
   auto directories = SpillDirectories::open(options.temp_dirs);
   if (!directories) return fail(directories.error());
 
-  auto memory = WorkMemory::create(pool, options.sizes);
-  if (!memory) return fail(memory.error());
+  WorkMemory memory(pool, options.sizes, options.workspace);
   // The output's buffer and the one in which runs are collected are held from here to the end.
   const Bytes buffers = options.sizes.output + options.sizes.batch;
-  if (auto got = memory->reserve_buffers(buffers, buffers, kPatience); !got) {
+  if (auto got = memory.reserve_buffers(buffers, buffers, kPatience); !got) {
     return fail(got.error());
   }
-  auto output_buffer = allocate_buffer(options.sizes.output, memory->buffers());
+  auto output_buffer = allocate_buffer(options.sizes.output, memory.buffers());
   if (!output_buffer) return fail(output_buffer.error());
-  auto batch = allocate_buffer(options.sizes.batch, memory->buffers());
+  auto batch = allocate_buffer(options.sizes.batch, memory.buffers());
   if (!batch) return fail(batch.error());
   auto output = OutputFile::create(options.output, *output_buffer);
   if (!output) return fail(output.error());
 
-  const RunStore store{*directories, &*memory};
+  const RunStore store{*directories, &memory};
   SortStats stats;
   Progress progress(STDERR_FILENO);
-  Collector collector(*memory, store, *batch, stats, progress);
+  Collector collector(memory, store, *batch, stats, progress);
   if (auto collected = collector.read(*input); !collected) return fail(collected.error());
   stats.read_seconds = seconds_since(begin);
-  FinalMerge merge(collector, *memory, store, *output, stats, progress);
+  FinalMerge merge(collector, memory, store, *output, stats, progress);
   if (auto merged = merge.run(); !merged) return fail(merged.error());
   stats.seconds = seconds_since(begin);
   return stats;

@@ -18,6 +18,7 @@ struct SortOptions {
   std::string output = "-";
   std::vector<std::string> temp_dirs = {"/var/tmp"};
   Sizes sizes;
+  std::shared_ptr<SpillWorkspace> workspace;  // must be set; taken before anything else
 };
 
 /// The lines of `input`, sorted by bytes, to `output`, in memory reserved in `pool`.

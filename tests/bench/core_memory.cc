@@ -59,7 +59,7 @@ double bytes_per_session(std::uint64_t sessions) {
 }  // namespace membroker::bench
 
 int main(int argc, char** argv) {
-  const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;
+  const bool quick = argc > 1 && std::strcmp(argv[argc - 1], "--quick") == 0;
   for (const std::uint64_t sessions : {1'000, 100'000}) {
     if (quick && sessions > 1'000) continue;
     membroker::bench::print_figure("core_memory",

@@ -6,9 +6,6 @@
 using namespace membroker;
 using namespace membroker::c;
 
-struct mb_client {
-  Client value;
-};
 struct mb_client_stats {
   ClientStats value;
 };
@@ -30,9 +27,6 @@ static_assert(static_cast<int>(ConnectionState::kForked) == MB_CONNECTION_FORKED
 static_assert(static_cast<int>(ConnectionState::kEmbedded) == MB_CONNECTION_EMBEDDED);
 
 namespace {
-
-// A wait this long is one without end.
-constexpr std::int64_t kYearMs = std::int64_t{365} * 24 * 3600 * 1000;
 
 std::string text_of(const char* text) { return text == nullptr ? "" : text; }
 
@@ -149,9 +143,9 @@ mb_status mb_client_embedded(int64_t capacity_bytes, mb_client** out, mb_error**
 
 mb_status mb_client_wait_connected(mb_client* client, int64_t timeout_ms, mb_error** error) {
   return guarded(__func__, {{client, "client"}}, error, [&]() -> Status {
-    if (Result<Deadline> valid = deadline_of(timeout_ms); !valid) return fail(valid.error());
-    const bool forever = timeout_ms == MB_FOREVER || timeout_ms > kYearMs;
-    return client->value.wait_connected(std::chrono::milliseconds(forever ? kYearMs : timeout_ms));
+    const auto timeout = duration_of(timeout_ms);
+    if (!timeout) return fail(timeout.error());
+    return client->value.wait_connected(*timeout);
   });
 }
 

@@ -12,6 +12,8 @@ namespace {
 
 // A structure beyond this has garbage for its size.
 constexpr std::size_t kStructBytesMax = 4096;
+// A wait this long is one without end.
+constexpr std::chrono::hours kYear{24 * 365};
 
 constexpr int number(ErrorCode code) { return static_cast<int>(code) + 1; }
 
@@ -112,6 +114,12 @@ Result<Deadline> deadline_of(std::int64_t timeout_ms) {
                      static_cast<long long>(timeout_ms)));
   }
   return Deadline(std::chrono::milliseconds(timeout_ms));
+}
+
+Result<std::chrono::milliseconds> duration_of(std::int64_t timeout_ms) {
+  if (Result<Deadline> valid = deadline_of(timeout_ms); !valid) return fail(valid.error());
+  const std::chrono::milliseconds given(timeout_ms);
+  return timeout_ms == MB_FOREVER || given > kYear ? kYear : given;
 }
 
 std::int64_t remaining_ms(Deadline deadline) noexcept {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -140,6 +141,8 @@ class Context {
 
 /// kInvalid for a time that is negative and not MB_FOREVER.
 Result<Deadline> deadline_of(std::int64_t timeout_ms);
+/// The same for calls that take a duration; a year for MB_FOREVER and for what is longer.
+Result<std::chrono::milliseconds> duration_of(std::int64_t timeout_ms);
 /// Milliseconds from now; MB_FOREVER for no deadline.
 std::int64_t remaining_ms(Deadline deadline) noexcept;
 

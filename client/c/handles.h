@@ -7,10 +7,15 @@
 #include "client/c/guard.h"
 #include "membroker/buffer.h"
 #include "membroker/c/buffer.h"
+#include "membroker/client.h"
 #include "membroker/memory_pool.h"
 
 /// \file
 /// The handles that more than one file of the C ABI looks into.
+
+struct mb_client {
+  membroker::Client value;
+};
 
 struct mb_pool {
   std::shared_ptr<membroker::MemoryPool> value;  // shared with its reservations and other handles

@@ -150,6 +150,18 @@ mb_status mb_spill_workspace_new(const mb_spill_workspace_options* options,
   });
 }
 
+mb_status mb_client_spill_workspace(mb_client* client, int64_t timeout_ms, mb_spill_workspace** out,
+                                    mb_error** error) {
+  return guarded(__func__, {{client, "client"}, {out, "out"}}, error, [&]() -> Status {
+    const auto timeout = duration_of(timeout_ms);
+    if (!timeout) return fail(timeout.error());
+    auto found = client->value.spill_workspace(*timeout);
+    if (!found) return fail(found.error());
+    *out = new mb_spill_workspace{std::move(*found)};
+    return {};
+  });
+}
+
 int64_t mb_spill_workspace_bytes(const mb_spill_workspace* workspace) {
   return value_or<int64_t>(workspace, -1, [&] { return workspace->value->bytes(); });
 }

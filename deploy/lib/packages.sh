@@ -14,7 +14,7 @@ declare -ga MEMBROKER_PACKAGES_build=(
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 # What the tests run beside their own programs.
-declare -ga MEMBROKER_PACKAGES_test=(python3 procps)
+declare -ga MEMBROKER_PACKAGES_test=(python3 procps abigail-tools)
 # What the demonstration runs beside the programs built here.
 declare -ga MEMBROKER_PACKAGES_quickstart=(python3)
 declare -ga MEMBROKER_PACKAGES_fuzz=(clang-14 libclang-rt-14-dev)

@@ -44,10 +44,16 @@ typedef struct mb_spill_workspace_options {
 #define MB_SPILL_WORKSPACE_OPTIONS_INIT \
   { sizeof(mb_spill_workspace_options), (int64_t)8 << 20, NULL, 1, 0 }
 
-/// The memory and the thread through which spill files are written and read: one per client, given
-/// to each channel. `options` may be NULL. MB_INVALID, and of the allocator.
+/// The memory and the thread through which spill files are written and read: one for many channels.
+/// `options` may be NULL. MB_INVALID, and of the allocator.
 mb_status mb_spill_workspace_new(const mb_spill_workspace_options* options,
                                  mb_spill_workspace** out, mb_error** error);
+/// The client's own workspace, paid for by its first resource. Made at the first call: take it
+/// before there is something to spill, and not in a spill call-back. Waits for the session and for
+/// the bytes. MB_TIMEOUT (what is missing; it still comes, ask again), MB_INVALID (opened with
+/// floor 0), MB_GROW_IN_SPILL, MB_CLOSED, MB_FORKED, and of mb_client_wait_connected.
+mb_status mb_client_spill_workspace(mb_client* client, int64_t timeout_ms, mb_spill_workspace** out,
+                                    mb_error** error);
 int64_t mb_spill_workspace_bytes(const mb_spill_workspace* workspace);
 int32_t mb_spill_workspace_uses_io_uring(const mb_spill_workspace* workspace);
 void mb_spill_workspace_drop(mb_spill_workspace* workspace);

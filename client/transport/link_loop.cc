@@ -26,6 +26,8 @@ std::vector<lease::SessionLease> leases_of(
   return leases;
 }
 
+void* as_pointer(std::uintptr_t tag) { return reinterpret_cast<void*>(tag); }
+
 gpr_timespec as_timespec(Instant deadline, Instant now) {
   if (deadline >= Instant::never()) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
   const Millis wait = std::max<Millis>(0, deadline - now);
@@ -91,6 +93,7 @@ void LinkLoop::take_inbox(Instant now) {
   {
     const std::lock_guard lock(inbox_mutex_);
     std::swap(inbox, inbox_);
+    awake_ = false;
   }
   for (const Request& request : inbox.requests) {
     if (request.is_cancel) {
@@ -249,18 +252,22 @@ void LinkLoop::wait_for_event(Instant now) {
   void* tag = nullptr;
   bool ok = false;
   const auto next = queue_.AsyncNext(&tag, &ok, as_timespec(next_deadline(), now));
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    awake_ = true;
+    if (tag == as_pointer(kWakeTag)) armed_ = false;
+  }
   if (next == grpc::CompletionQueue::GOT_EVENT) on_tag(reinterpret_cast<std::uintptr_t>(tag), ok);
 }
 
 void LinkLoop::on_tag(std::uintptr_t tag, bool ok) {
-  if (tag == kWakeTag) {
-    const std::lock_guard lock(inbox_mutex_);
-    armed_ = false;
-    return;
-  }
+  if (tag == kWakeTag) return;
   const auto frame = stream_->on_tag(static_cast<SessionStream::Tag>(tag), ok);
-  if (!frame || phase_ != Phase::kStreaming) return;  // an ended stream's frames are dropped
-  if (Status status = protocol_.on_frame(*frame, monotonic_now()); !status) cut(status.error());
+  if (!frame) return;
+  if (phase_ == Phase::kStreaming) {  // an ended stream's frames are dropped
+    if (Status status = protocol_.on_frame(*frame, monotonic_now()); !status) cut(status.error());
+  }
+  stream_->read_on();
 }
 
 void LinkLoop::publish() {
@@ -280,10 +287,10 @@ void LinkLoop::log(LinkLog level, const std::string& line) {
 // ---- other threads ----
 
 void LinkLoop::wake() {
-  if (armed_ || closed_) return;
+  if (armed_ || awake_ || closed_) return;
   armed_ = true;
   // In the past: "now" is rounded up to the next millisecond, a wait of 1 ms for every wake-up.
-  alarm_.Set(&queue_, gpr_inf_past(GPR_CLOCK_MONOTONIC), reinterpret_cast<void*>(kWakeTag));
+  alarm_.Set(&queue_, gpr_inf_past(GPR_CLOCK_MONOTONIC), as_pointer(kWakeTag));
 }
 
 void LinkLoop::acquire(std::size_t lease, const lease::LeaseRequest& request) {

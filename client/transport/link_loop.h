@@ -102,6 +102,7 @@ class LinkLoop {
   mutable std::mutex inbox_mutex_;
   Inbox inbox_;
   bool armed_ = false;   // under inbox_mutex_: the alarm's tag is on its way
+  bool awake_ = true;    // under inbox_mutex_: the loop looks into the inbox before it waits
   bool closed_ = false;  // under inbox_mutex_: the queue takes no more
   grpc::Alarm alarm_;    // under inbox_mutex_
 

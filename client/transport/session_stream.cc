@@ -21,6 +21,7 @@ std::shared_ptr<grpc::Channel> make_channel(int fd) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // small frames over a Unix socket: pings only
   arguments.SetMaxReceiveMessageSize(kFrameBytesMax);
   return grpc::CreateCustomInsecureChannelFromFd("membroker", fd, arguments);
 }
@@ -49,14 +50,11 @@ std::optional<v1::ServerFrame> SessionStream::on_tag(Tag tag, bool ok) {
       if (ok) {
         started_ = true;
         write(hello_);
-        read();
+        read_on();
       }
       break;
     case kRead:
-      if (ok) {
-        frame = std::exchange(incoming_, {});
-        read();
-      }
+      if (ok) frame = std::exchange(incoming_, {});
       break;
     case kWrite: writing_ = false; break;
     case kFinish: finished_ = true; break;
@@ -67,7 +65,8 @@ std::optional<v1::ServerFrame> SessionStream::on_tag(Tag tag, bool ok) {
   return frame;
 }
 
-void SessionStream::read() {
+void SessionStream::read_on() {
+  if (failed_) return;  // a write has ended meanwhile
   ++pending_;
   call_->Read(&incoming_, as_pointer(kRead));
 }

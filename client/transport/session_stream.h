@@ -27,8 +27,11 @@ class SessionStream {
 
   /// Opens the call; `hello` is written first.
   void start(const v1::ClientFrame& hello);
-  /// The frame that was read, if this tag brought one. The next read is under way already.
+  /// The frame that was read, if this tag brought one; read_on() is due then.
   std::optional<v1::ServerFrame> on_tag(Tag tag, bool ok);
+  /// Reads the next frame. Apart from on_tag() because it writes to the socket first, to tell that
+  /// there is room again: whoever waits for this frame need not wait for that.
+  void read_on();
   bool may_write() const { return started_ && !writing_ && !failed_; }
   void write(const v1::ClientFrame& frame);
   /// Cuts the connection: what is unread stays unread, what is unsent is never sent.
@@ -38,7 +41,6 @@ class SessionStream {
   const grpc::Status& status() const { return status_; }
 
  private:
-  void read();
   void finish_if_due();
 
   UniqueFd connection_;  // ours, to shut the socket down whoever else holds it

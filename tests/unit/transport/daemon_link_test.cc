@@ -211,7 +211,7 @@ TEST_F(DaemonLinkTest, ALimitIsMetWithSmallerFloors) {
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kResourcesExhausted);
   const std::lock_guard lock(mutex);
-  EXPECT_THAT(floors, ::testing::ElementsAre(8 * kMiB, 4 * kMiB, 2 * kMiB, kMiB));
+  EXPECT_THAT(floors, ::testing::ElementsAre(8 * kMiB, 4 * kMiB, 2 * kMiB, kMiB, 0));
 }
 
 TEST_F(DaemonLinkTest, ADaemonsDeathAndReturnIsAResume) {

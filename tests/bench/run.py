@@ -30,9 +30,7 @@ def load():
 
 def program_path(build_dir, name):
     if name.startswith("script:"):
-        path = pathlib.Path(__file__).parent / name.removeprefix("script:")
-        program_path(build_dir, "bench_" + path.stem)
-        return path
+        return pathlib.Path(__file__).parent / name.removeprefix("script:")
     if name.startswith("cargo:"):
         path = build_dir / "cargo" / "release" / name.removeprefix("cargo:")
         if not path.exists():

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""The row spill_write: bench_spill_write, then fio on a fresh file of the same size and directory.
+"""The rows spill_write, spill_read and spill_page_cache: bench_spill_write, then fio on a fresh file
+of the same size in the same directory.
 
-Called as a bench program (README.md); BENCH_BIN names the folder of the built programs.
+Called as a bench program (README.md) with the row's id; BENCH_BIN names the folder of the built
+programs.
 """
 
 import json
@@ -12,50 +14,64 @@ import subprocess
 import sys
 import tempfile
 
+PROGRAM = pathlib.Path(os.environ["BENCH_BIN"]) / "bench_spill_write"
 MIB = 1 << 20
 SECONDS_MAX = 280
 SCRATCH = "/var/tmp"  # a disk where /tmp may be memory
 
 
-def skipped(why):
-    print(f"spill_write\tskipped\t{why}")
-    sys.exit(0)
+
+class Skipped(Exception):
+    """Why the row cannot be measured."""
 
 
-def ours(folder, size):
-    command = [pathlib.Path(os.environ["BENCH_BIN"]) / "bench_spill_write"]
-    command += ["--dir", folder, "--bytes", str(size), "--batch", str(MIB)]
+def ours(row, folder, size):
+    command = [PROGRAM, "--dir", folder, "--bytes", str(size), "--batch", str(MIB)]
     out = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE,
                          timeout=SECONDS_MAX).stdout
     for line in out.splitlines():
         fields = line.split()
-        if fields[0] == "spill_write":
+        if fields[0] == row:
             return float(fields[1])
-    raise ValueError("bench_spill_write printed no spill_write line")
+    raise ValueError(f"bench_spill_write printed no {row} line")
 
 
-def fio(folder, size):
-    command = ["fio", "--name=write", f"--directory={folder}", "--rw=write", "--bs=1M"]
+def fio(direction, folder, size):
+    command = ["fio", "--name=peer", f"--directory={folder}", f"--rw={direction}", "--bs=1M"]
     command += ["--ioengine=io_uring", "--iodepth=8", "--direct=1", f"--size={size}"]
-    command += ["--fallocate=native", "--unlink=1", "--output-format=json"]
+    command += ["--fallocate=native", "--output-format=json"]
     out = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE,
                          timeout=SECONDS_MAX).stdout
     job = json.loads(out[out.index("{"):])["jobs"][0]
-    return job["write"]["bw_bytes"] / 1e6
+    return job[direction]["bw_bytes"] / 1e6
+
+
+def measure(row, size):
+    """(case, unit, side, number) of each figure."""
+    if not PROGRAM.exists():
+        raise Skipped(f"{PROGRAM} is not built")
+    if shutil.disk_usage(SCRATCH).free < 2 * size:
+        raise Skipped(f"{SCRATCH} has less than {2 * size >> 20} MiB free")
+    with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="membroker_bench_") as folder:
+        mine = ours(row, folder, size)
+        if row == "spill_page_cache":
+            return [(f"{size // MIB} MiB", "MiB", "ours", mine)]
+        if shutil.which("fio") is None:
+            raise Skipped("fio is not installed")
+        peer = fio("write", folder, size)
+        if row == "spill_read":
+            peer = fio("read", folder, size)  # what the writing has left
+    return [("1 MiB batches", "MB/s", "ours", mine),
+            ("1 MiB batches", "MB/s", "peer:fio io_uring direct", peer)]
 
 
 def main():
-    quick = "--quick" in sys.argv
-    size = (256 if quick else 2048) * MIB
-    if shutil.which("fio") is None:
-        skipped("fio is not installed")
-    if shutil.disk_usage(SCRATCH).free < 2 * size:
-        skipped(f"{SCRATCH} has less than {2 * size >> 20} MiB free")
-    with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="membroker_bench_") as folder:
-        mine = ours(folder, size)
-        peer = fio(folder, size)
-    print(f"spill_write\t1 MiB batches\tMB/s\tours\t{mine:.0f}")
-    print(f"spill_write\t1 MiB batches\tMB/s\tpeer:fio io_uring direct\t{peer:.0f}")
+    row = sys.argv[1]
+    try:
+        for case, unit, side, number in measure(row, (256 if "--quick" in sys.argv else 2048) * MIB):
+            print(f"{row}\t{case}\t{unit}\t{side}\t{number:.1f}")
+    except Skipped as why:
+        print(f"{row}\tskipped\t{why}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-// bench_acquire acquire_hot|acquire_idle|revoke_slack [--quick]: what a lease costs through the
-// daemon, against an empty gRPC echo over the same kind of socket. Ours and the peers alternate.
+// bench_acquire acquire_hot|acquire_idle|acquire_16c|revoke_slack|session_memory [--quick]: what a
+// lease and a session cost through the daemon, against an empty gRPC echo over the same kind of
+// socket. Ours and the peers alternate.
 
 #include <cstdio>
 #include <cstring>
@@ -26,6 +27,8 @@ constexpr Bytes kTaken = 4 * kMiB;    // revoke_slack: a chunk, so that a revoca
 constexpr std::uint32_t kBlock = 20;  // samples of one kind before the next kind's
 constexpr std::size_t kWarmBlocks = 5;
 constexpr auto kIdle = std::chrono::seconds(1);
+constexpr std::size_t kManyClients = 16;
+constexpr auto kSettle = std::chrono::seconds(2);  // session_memory: some heartbeats
 
 // The daemon and the echo server, in processes of their own.
 struct Servers {
@@ -197,11 +200,111 @@ Status revoke_slack(bool quick) {
   return {};
 }
 
+// Round trips per second of all together, each making `count`.
+Result<double> rate_of(const std::vector<std::unique_ptr<Worker>>& clients, std::uint32_t count) {
+  std::vector<Status> results(clients.size());
+  std::vector<std::thread> threads;
+  const double begin = now_ns();
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    threads.emplace_back([&, i] {
+      std::vector<double> samples;
+      results[i] = clients[i]->sample(count, kAsked, samples);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const double seconds = (now_ns() - begin) / 1e9;
+  for (const Status& result : results) {
+    if (!result) return fail(result.error());
+  }
+  return static_cast<double>(clients.size()) * count / seconds;
+}
+
+Status acquire_16c(bool quick) {
+  Servers servers;
+  if (Status started = servers.start(kCapacity); !started) return started;
+  std::vector<std::unique_ptr<Worker>> holders;
+  std::vector<std::unique_ptr<Worker>> echoes;
+  for (std::size_t i = 0; i < kManyClients; ++i) {
+    auto holder = start_holder(servers, "bench");
+    auto echo = start_echo<HandOffEcho>(servers, 1);
+    if (!holder) return fail(holder.error());
+    if (!echo) return fail(echo.error());
+    holders.push_back(std::move(*holder));
+    echoes.push_back(std::move(*echo));
+  }
+  const std::uint32_t count = quick ? 200 : 1'000;
+  std::vector<double> ours;
+  std::vector<double> peer;
+  for (int block = 0; block < 6; ++block) {
+    const auto mine = rate_of(holders, count);
+    if (!mine) return fail(mine.error());
+    const auto echoed = rate_of(echoes, count);
+    if (!echoed) return fail(echoed.error());
+    if (block == 0) continue;  // warms up
+    ours.push_back(*mine);
+    peer.push_back(*echoed);
+  }
+  print_figure("acquire_16c", "16 clients", "1/s", "ours", percentile(ours, 0.5));
+  print_figure("acquire_16c", "16 clients", "1/s", "peer:gRPC echo (a)", percentile(peer, 0.5));
+  return {};
+}
+
+// The clients of one process, which answers no requests: they only stay.
+template <class Connect>
+Result<std::unique_ptr<Worker>> start_crowd(std::size_t count, Connect connect) {
+  return Worker::start([&]() -> Result<WorkerFunction> {
+    using Client = typename decltype(connect())::value_type;
+    const auto crowd = std::make_shared<std::vector<Client>>();
+    for (std::size_t i = 0; i < count; ++i) {
+      auto client = connect();
+      if (!client) return fail(client.error());
+      crowd->push_back(std::move(*client));
+    }
+    return [crowd](const WorkerRequest&) { return std::vector<double>(); };
+  });
+}
+
+Status session_memory(bool quick) {
+  Servers servers;
+  if (Status started = servers.start(kCapacity); !started) return started;
+  const auto attach = [&] {
+    return LeaseHolder::connect(servers.daemon_socket(), kTenant, "bench");
+  };
+  const auto call = [&]() -> Result<std::shared_ptr<PollingEcho>> {
+    auto echo = std::make_shared<PollingEcho>(servers.echo_socket());
+    if (!echo->round_trip()) return fail(ErrorCode::kUnavailable, "the echo broke");
+    return echo;
+  };
+  std::vector<std::unique_ptr<Worker>> crowds;
+  const std::size_t wanted = quick ? 50 : 200;
+  double before_ours = 0;
+  double before_peer = 0;
+  for (const std::size_t count : {std::size_t{10}, wanted}) {  // the first bear what is once only
+    before_ours = static_cast<double>(servers.daemon->anonymous_bytes());
+    before_peer = static_cast<double>(servers.echo->anonymous_bytes());
+    auto sessions = start_crowd(count, attach);
+    if (!sessions) return fail(sessions.error());
+    auto streams = start_crowd(count, call);
+    if (!streams) return fail(streams.error());
+    crowds.push_back(std::move(*sessions));
+    crowds.push_back(std::move(*streams));
+    std::this_thread::sleep_for(kSettle);
+  }
+  const double each = static_cast<double>(wanted) * static_cast<double>(kKiB);
+  print_figure("session_memory", "idle session", "KiB", "ours",
+               (static_cast<double>(servers.daemon->anonymous_bytes()) - before_ours) / each);
+  print_figure("session_memory", "idle session", "KiB", "peer:gRPC stream",
+               (static_cast<double>(servers.echo->anonymous_bytes()) - before_peer) / each);
+  return {};
+}
+
 int run(const char* id, bool quick) {
   Status (*bench)(bool) = nullptr;
   if (std::strcmp(id, "acquire_hot") == 0) bench = acquire_hot;
   if (std::strcmp(id, "acquire_idle") == 0) bench = acquire_idle;
+  if (std::strcmp(id, "acquire_16c") == 0) bench = acquire_16c;
   if (std::strcmp(id, "revoke_slack") == 0) bench = revoke_slack;
+  if (std::strcmp(id, "session_memory") == 0) bench = session_memory;
   if (bench == nullptr) {
     std::fprintf(stderr, "bench_acquire: no row \"%s\"\n", id);
     return 2;
@@ -220,7 +323,7 @@ int run(const char* id, bool quick) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: bench_acquire acquire_hot|acquire_idle|revoke_slack [--quick]\n");
+    std::fprintf(stderr, "usage: bench_acquire ROW [--quick]\n");
     return 2;
   }
   return membroker::bench::run(argv[1], argc > 2 && std::strcmp(argv[2], "--quick") == 0);

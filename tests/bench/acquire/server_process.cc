@@ -14,6 +14,8 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include "shared/fd.h"
@@ -75,6 +77,16 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start(
     std::this_thread::sleep_for(kPollInterval);
   }
   return process;
+}
+
+std::int64_t ServerProcess::anonymous_bytes() const {
+  std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
+  std::string word;
+  while (status >> word) {
+    std::int64_t kib = 0;
+    if (word == "RssAnon:" && status >> kib) return kib * 1024;
+  }
+  return 0;
 }
 
 ServerProcess::~ServerProcess() {

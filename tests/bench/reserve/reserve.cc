@@ -1,5 +1,5 @@
-// bench_reserve reserve_1t|reserve_2t [--quick]: try_grow and shrink of 4 KiB from slack, on the
-// sequence of datafusion_peer/.
+// bench_reserve reserve_1t|reserve_2t|reserve_floor [--quick]: try_grow and shrink of 4 KiB from
+// slack, on the sequence of datafusion_peer/.
 
 #include <atomic>
 #include <cstdio>
@@ -85,6 +85,22 @@ bool one_thread(const std::vector<NamedPool>& pools, std::int64_t pairs) {
   return good;
 }
 
+// Nanoseconds of one relaxed addition to a cache line that no other thread touches.
+double time_addition(std::int64_t count) {
+  alignas(64) std::atomic<std::int64_t> counter{0};
+  for (std::int64_t i = 0; i < count / 10; ++i) counter.fetch_add(1, std::memory_order_relaxed);
+  const double begin = now_ns();
+  for (std::int64_t i = 0; i < count; ++i) counter.fetch_add(1, std::memory_order_relaxed);
+  return (now_ns() - begin) / static_cast<double>(count);
+}
+
+bool against_floor(const NamedPool& plain, std::int64_t pairs) {
+  MemoryReservation one = reserve(plain.pool, "one");
+  const bool good = print_time("reserve_floor", plain.name, {&one}, pairs);
+  print_figure("reserve_floor", plain.name, "ns", "peer:relaxed atomic add", time_addition(pairs));
+  return good;
+}
+
 bool two_threads(const std::vector<NamedPool>& pools, std::int64_t pairs) {
   bool good = true;
   for (const NamedPool& named : pools) {
@@ -111,6 +127,7 @@ int run(const char* id, bool quick) {
   const std::int64_t pairs = quick ? 500'000 : 10'000'000;
   if (std::strcmp(id, "reserve_1t") == 0) return one_thread(pools, pairs) ? 0 : 1;
   if (std::strcmp(id, "reserve_2t") == 0) return two_threads(pools, pairs) ? 0 : 1;
+  if (std::strcmp(id, "reserve_floor") == 0) return against_floor(pools.front(), pairs) ? 0 : 1;
   std::fprintf(stderr, "bench_reserve: no row \"%s\"\n", id);
   return 2;
 }
@@ -120,7 +137,7 @@ int run(const char* id, bool quick) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: bench_reserve reserve_1t|reserve_2t [--quick]\n");
+    std::fprintf(stderr, "usage: bench_reserve reserve_1t|reserve_2t|reserve_floor [--quick]\n");
     return 2;
   }
   return membroker::bench::run(argv[1], argc > 2 && std::strcmp(argv[2], "--quick") == 0);

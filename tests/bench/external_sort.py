@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""The row external_sort: our example and GNU sort on the same file of random lines, each with the
+same memory, one thread and the same temporary directory. The outputs must be equal.
+
+Called as a bench program (README.md) with the row's id; BENCH_BIN names the folder of the built
+programs.
+"""
+
+import filecmp
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+MIB = 1 << 20
+SECONDS_MAX = 280
+SCRATCH = "/var/tmp"  # a disk where /tmp may be memory
+INPUT_PER_MEMORY = 8
+
+
+def write_input(path, size):
+    """Lines of 20 to 200 bytes, from a seed; long runs of them in other orders, not repeated ones."""
+    source = random.Random(1)
+    words = [bytes(source.choices(b"abcdefghijklmnopqrstuvwxyz0123456789 ", k=200))
+             for _ in range(1000)]
+    written = 0
+    with open(path, "wb", buffering=4 * MIB) as file:
+        while written < size:
+            key = b"%016x " % source.getrandbits(64)
+            written += file.write(key + words[source.randrange(1000)][:source.randrange(4, 184)])
+            written += file.write(b"\n")
+
+
+def seconds(command, environment):
+    begin = time.monotonic()
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, timeout=SECONDS_MAX)
+    return time.monotonic() - begin
+
+
+def measure(memory, folder):
+    program = pathlib.Path(os.environ["BENCH_BIN"]) / "external_sort"
+    source, mine, theirs = (f"{folder}/{name}" for name in ("input", "ours", "peer"))
+    write_input(source, INPUT_PER_MEMORY * memory)
+    environment = dict(os.environ, LC_ALL="C")
+    # GNU sort first: what the page cache has of the input is alike then.
+    with open(source, "rb", buffering=0) as file:
+        while file.read(4 * MIB):
+            pass
+    peer = seconds(["sort", "--parallel=1", f"--buffer-size={memory}b", "-T", folder, source,
+                    "-o", theirs], environment)
+    ours = seconds([program, source, "-o", mine, "-T", folder, "--embedded", str(memory)],
+                   environment)
+    if not filecmp.cmp(mine, theirs, shallow=False):
+        raise ValueError("external_sort and sort differ in their output")
+    return ours, peer
+
+
+def main():
+    row = sys.argv[1]
+    memory = (16 if "--quick" in sys.argv else 64) * MIB
+    if not (pathlib.Path(os.environ["BENCH_BIN"]) / "external_sort").exists():
+        print(f"{row}\tskipped\texternal_sort is not built")
+        return
+    if shutil.disk_usage(SCRATCH).free < 5 * INPUT_PER_MEMORY * memory:
+        print(f"{row}\tskipped\t{SCRATCH} has too little room")
+        return
+    with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="membroker_bench_") as folder:
+        ours, peer = measure(memory, folder)
+    case = f"{INPUT_PER_MEMORY * memory // MIB} MiB in {memory // MIB} MiB"
+    print(f"{row}\t{case}\ts\tours\t{ours:.3f}")
+    print(f"{row}\t{case}\ts\tpeer:GNU sort\t{peer:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -171,7 +171,7 @@ int main(int argc, char** argv) {
     library = load(argv[1], global);
   }
   fail_to_connect(library);
-  const Session session = reserve(library, argv[2]);
+  static const Session session = reserve(library, argv[2]);  // static: what stays open is no leak
   use_messages();
   if (!comes_true(*stub, [](std::int64_t held) { return held >= 20 * kMiB; })) {
     end("the daemon does not know of the lease");

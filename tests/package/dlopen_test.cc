@@ -19,8 +19,8 @@ std::string name_of(const ::testing::TestParamInfo<Way>& info) {
 }
 
 // What could go wrong: a message registered twice aborts; the library's calls bound to the host's
-// messages of the same name corrupt memory; gRPC ending under the library's threads hangs or
-// crashes at exit.
+// messages of the same name corrupt memory (seen, as long as the library exported its own); gRPC
+// ending under the library's threads hangs or crashes at exit.
 TEST_P(DlopenTest, AHostWithGrpcAndFullProtobufUsesTheLibrary) {
   DaemonProcess daemon(MEMBROKERD);
   ASSERT_TRUE(daemon.start()) << daemon.log();

@@ -77,6 +77,7 @@ typedef struct mb_allocator_stats {
 #define MB_ALLOCATOR_STATS_INIT \
   { sizeof(mb_allocator_stats), 0, 0, 0, 0 }
 
+/// Fills in the counters.
 mb_status mb_allocator_get_stats(const mb_allocator* allocator, mb_allocator_stats* out,
                                  mb_error** error);
 /// "system", "mimalloc". Lives as long as the handle.
@@ -95,6 +96,7 @@ mb_status mb_mutable_buffer_new(int64_t size_bytes, mb_allocator* allocator, int
 /// NULL for NULL; else not NULL, also of an empty one. Valid until it is resized, frozen or
 /// dropped.
 void* mb_mutable_buffer_data(mb_mutable_buffer* buffer);
+/// Bytes in use, and bytes allocated: a multiple of 64.
 int64_t mb_mutable_buffer_size(const mb_mutable_buffer* buffer);
 int64_t mb_mutable_buffer_capacity(const mb_mutable_buffer* buffer);
 /// Bytes up to min(old, new) are kept, new ones are undefined. With `shrink_to_fit` 1, a smaller
@@ -119,6 +121,7 @@ mb_status mb_buffer_wrap(const void* data, int64_t size_bytes, mb_context_drop r
                          void* context, mb_buffer** out, mb_error** error);
 /// NULL for NULL; else not NULL, also of an empty one.
 const void* mb_buffer_data(const mb_buffer* buffer);
+/// Bytes, and bytes allocated from the data on: of a slice and of foreign bytes, the size.
 int64_t mb_buffer_size(const mb_buffer* buffer);
 int64_t mb_buffer_capacity(const mb_buffer* buffer);
 /// Another handle to the same bytes.

@@ -155,7 +155,9 @@ mb_status mb_client_pool(mb_client* client, const char* resource, mb_pool** out,
 /// Allocates memory charged to the first resource (membroker/c/buffer.h).
 mb_status mb_client_allocator(mb_client* client, mb_allocator** out, mb_error** error);
 
+/// The figures of this moment, to be dropped by the caller. Never fails for want of a daemon.
 mb_status mb_client_get_stats(mb_client* client, mb_client_stats** out, mb_error** error);
+/// Fills in what concerns the session.
 mb_status mb_client_stats_session(const mb_client_stats* stats, mb_session_stats* out,
                                   mb_error** error);
 /// The lease of the index-th resource of the options, from 0. MB_NOT_FOUND beyond the last.
@@ -170,8 +172,9 @@ mb_status mb_client_close(mb_client* client, mb_close_report** out, mb_error** e
 /// 1: all was returned and the daemon was told so, or there was no session. 0: something is held
 /// and stays charged until it is freed or the process ends, or the daemon could not be reached.
 int32_t mb_close_report_ended(const mb_close_report* report);
+/// How many consumers still hold bytes.
 int32_t mb_close_report_holder_count(const mb_close_report* report);
-/// The largest first. MB_NOT_FOUND beyond the last.
+/// Fills in one of them, from 0, the largest first. MB_NOT_FOUND beyond the last.
 mb_status mb_close_report_holder(const mb_close_report* report, int32_t index, mb_close_holder* out,
                                  mb_error** error);
 void mb_close_report_drop(mb_close_report* report);

@@ -65,11 +65,13 @@ mb_status mb_consumer_clone(const mb_consumer* consumer, mb_consumer** out, mb_e
 const char* mb_consumer_name(const mb_consumer* consumer);
 /// Unique in the process; 0 for NULL.
 uint64_t mb_consumer_id(const mb_consumer* consumer);
+/// 1 or 0.
 int32_t mb_consumer_can_spill(const mb_consumer* consumer);
 /// 0 for NULL too.
 int32_t mb_consumer_spill_priority(const mb_consumer* consumer);
 /// Bytes reserved, over all its reservations.
 int64_t mb_consumer_used(const mb_consumer* consumer);
+/// The most it has had reserved, since its making or the last reset.
 int64_t mb_consumer_peak(const mb_consumer* consumer);
 /// Sets the peak to what is used now.
 void mb_consumer_reset_peak(mb_consumer* consumer);
@@ -122,6 +124,7 @@ mb_status mb_reservation_new_empty(const mb_reservation* reservation, mb_reserva
                                    mb_error** error);
 /// Moves all bytes to a new reservation of the same consumer.
 mb_status mb_reservation_take(mb_reservation* reservation, mb_reservation** out, mb_error** error);
+/// Bytes reserved by it.
 int64_t mb_reservation_size(const mb_reservation* reservation);
 
 typedef struct mb_acquire_options {
@@ -163,6 +166,7 @@ int64_t mb_reservation_spill_requested(const mb_reservation* reservation);
 /// The consumer it belongs to, by a handle of its own.
 mb_status mb_reservation_consumer(const mb_reservation* reservation, mb_consumer** out,
                                   mb_error** error);
+/// The pool it is in, by a handle of its own.
 mb_status mb_reservation_pool(const mb_reservation* reservation, mb_pool** out, mb_error** error);
 
 /// Gives its bytes back.

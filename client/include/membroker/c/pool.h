@@ -41,6 +41,7 @@ mb_status mb_pool_borrow(mb_pool* nested, int64_t bytes, mb_loan** out, mb_error
 /// Ends the retaining: gives all unused bytes back to the parent, and the others when free.
 mb_status mb_pool_release_unused(mb_pool* nested, mb_error** error);
 
+/// How many bytes were lent.
 int64_t mb_loan_bytes(const mb_loan* loan);
 /// Gives the bytes back to the nested pool.
 void mb_loan_drop(mb_loan* loan);
@@ -72,6 +73,8 @@ typedef struct mb_pool_functions {
 #define MB_POOL_FUNCTIONS_INIT \
   { sizeof(mb_pool_functions), NULL, NULL, NULL, NULL, NULL, NULL, NULL, -1 }
 
+/// Makes a pool of these functions. If it fails, the context is not dropped. MB_INVALID: something
+/// required is NULL.
 mb_status mb_pool_derived(const mb_pool_functions* functions, mb_pool** out, mb_error** error);
 
 typedef enum mb_limit_kind {
@@ -83,6 +86,7 @@ typedef enum mb_limit_kind {
 
 /// What a pool can ever hold: sets both outputs; the bytes are 0 unless finite.
 mb_status mb_pool_limit(const mb_pool* pool, mb_limit_kind* kind, int64_t* bytes, mb_error** error);
+/// Bytes reserved by all its consumers.
 int64_t mb_pool_reserved(const mb_pool* pool);
 
 /// Texts for people, to be ended by mb_string_drop: the name; "greedy(used: 50.0 B, pool_size:
@@ -119,6 +123,7 @@ typedef struct mb_consumer_metrics {
 #define MB_CONSUMER_METRICS_INIT \
   { sizeof(mb_consumer_metrics), 0, NULL, 0, 0, 0, 0 }
 
+/// The figures of this moment, to be dropped by the caller.
 mb_status mb_pool_get_metrics(const mb_pool* pool, mb_pool_metrics** out, mb_error** error);
 mb_status mb_pool_metrics_totals(const mb_pool_metrics* metrics, mb_pool_totals* out,
                                  mb_error** error);

@@ -28,6 +28,7 @@ void mb_spill_directories_drop(mb_spill_directories* directories);
 
 /// An upper limit of bytes in spill files, shared by the channels that are given it.
 mb_status mb_spill_quota_new(int64_t limit_bytes, mb_spill_quota** out, mb_error** error);
+/// The limit, and the bytes charged now.
 int64_t mb_spill_quota_limit(const mb_spill_quota* quota);
 int64_t mb_spill_quota_used(const mb_spill_quota* quota);
 /// A limit below use takes nothing away: writes fail until use has fallen.
@@ -54,6 +55,7 @@ mb_status mb_spill_workspace_new(const mb_spill_workspace_options* options,
 /// floor 0), MB_GROW_IN_SPILL, MB_CLOSED, MB_FORKED, and of mb_client_wait_connected.
 mb_status mb_client_spill_workspace(mb_client* client, int64_t timeout_ms, mb_spill_workspace** out,
                                     mb_error** error);
+/// Its memory, and 1 or 0: whether the kernel lets it use io_uring.
 int64_t mb_spill_workspace_bytes(const mb_spill_workspace* workspace);
 int32_t mb_spill_workspace_uses_io_uring(const mb_spill_workspace* workspace);
 void mb_spill_workspace_drop(mb_spill_workspace* workspace);
@@ -127,6 +129,7 @@ mb_status mb_spill_writer_new_sink(const mb_spill_writer* writer, mb_spill_write
 /// Ends this producer; not thread-safe. The last one's waits until everything is written and gives
 /// the error of any write that failed. Allowed twice.
 mb_status mb_spill_writer_finish(mb_spill_writer* writer, mb_error** error);
+/// Fills in the channel's counters.
 mb_status mb_spill_writer_get_stats(const mb_spill_writer* writer, mb_spill_stats* out,
                                     mb_error** error);
 /// Finishes without waiting.

@@ -40,6 +40,9 @@ void Monitor::before(Instant now, const Event* event) {
   now_ = now;
   ++tally_.events;
   waited_before_ = waits_;
+  const auto* acquire = event == nullptr ? nullptr : std::get_if<Acquire>(event);
+  const bool replay = acquire != nullptr && waits_.contains({acquire->session, acquire->request});
+  if (answers_.before(now, event, waits_.size(), replay)) ++tally_.predicted;
   revoking_before_.clear();
   for (const LeaseView& lease : arbiter_.leases()) revoking_before_[lease.session] = lease.revoking;
   may_rise_ = is_one_of<SetCapacity, SetTenant, RemoveTenant, Recovered, Orphaned>(event);
@@ -171,6 +174,9 @@ std::string Monitor::after(Instant now, const Event* event, const Effects& effec
   denied_now_.clear();
   for (const Effect& effect : effects) {
     std::visit([this](const auto& kind) { on(kind); }, effect);
+  }
+  if (const std::string unforeseen = answers_.after(effects); !unforeseen.empty()) {
+    complain(unforeseen);
   }
   if (policy_ == PolicyKind::kFair) {
     // A revocation keeps its reason also when an admin's wish tops it up.

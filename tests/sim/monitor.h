@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/arbiter/arbiter.h"
+#include "tests/sim/answers.h"
 #include "tests/sim/fair_share.h"
 
 /// \file
@@ -27,6 +28,7 @@ struct Tally {
   std::uint64_t covered = 0;
   std::uint64_t rejected = 0;
   std::uint64_t fairness_checks = 0;
+  std::uint64_t predicted = 0;  // answers
   Bytes peak_held = 0;
   double held_integral = 0;  // bytes x ms of what was held
   Millis elapsed = 0;
@@ -37,7 +39,7 @@ class Monitor {
  public:
   explicit Monitor(const arbiter::Arbiter& arbiter,
                    arbiter::PolicyKind policy = arbiter::PolicyKind::kFair)
-      : arbiter_(arbiter), policy_(policy) {}
+      : arbiter_(arbiter), policy_(policy), answers_(arbiter) {}
 
   /// Before an event is applied (null: time passes).
   void before(Instant now, const arbiter::Event* event);
@@ -93,6 +95,7 @@ class Monitor {
 
   const arbiter::Arbiter& arbiter_;
   const arbiter::PolicyKind policy_;
+  Answers answers_;
   Instant now_;
   std::string wrong_;
   Tally tally_;

@@ -66,6 +66,30 @@ TEST_P(ProtocolSimTest, TheRecordCoversWhatIsHeldWhateverTheLinksDo) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, ProtocolSimTest, ::testing::Range<std::uint64_t>(1, 9));
 
+// Many worlds, each short and small: what goes wrong early does so in one of them.
+class ProtocolShortRuns : public ProtocolSimTest {};
+
+TEST_P(ProtocolShortRuns, TheRecordCoversWhatIsHeldInEveryOne) {
+  constexpr std::uint64_t kSeeds = 125;
+  std::uint64_t kills = 0;
+  std::uint64_t stale = 0;
+  for (std::uint64_t seed = GetParam() * kSeeds; seed < (GetParam() + 1) * kSeeds; ++seed) {
+    WorldOptions options;
+    options.seed = seed;
+    options.clients = 2 + static_cast<int>(seed % 12);
+    options.steps = 600;
+    World world(options, ledger());
+    ASSERT_EQ(world.run(), "") << "run again with seed " << seed;
+    kills += world.counts().broker_kills + world.counts().clients_killed;
+    stale += world.counts().stale_to_broker + world.counts().stale_to_client;
+    ::unlink(ledger().c_str());
+  }
+  EXPECT_GT(kills, 0U);
+  EXPECT_GT(stale, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shards, ProtocolShortRuns, ::testing::Range<std::uint64_t>(8, 16));
+
 TEST_F(ProtocolSimTest, QuietLinksNeedNoResume) {
   WorldOptions options;
   options.faults = false;

@@ -39,6 +39,7 @@ void print_tally(const Tally& tally, const WorldOptions& options) {
   row("  withdrawn", tally.withdrawals);
   row("  overdue", tally.overdue);
   row("  checked for fairness", tally.fairness_checks);
+  row("answers foreseen", tally.predicted);
   row("debts covered", tally.covered);
   row("events rejected", tally.rejected);
   std::printf("%-24s %12s\n", "peak held", format_bytes(tally.peak_held).c_str());

@@ -20,6 +20,7 @@ TEST(Simulation, HundredThousandEventsOfEveryKindKeepEveryInvariant) {
   EXPECT_GT(tally.grants, 5'000u);
   EXPECT_GT(tally.revocations, 5'000u);
   EXPECT_GT(tally.fairness_checks, 1'000u);
+  EXPECT_GT(tally.predicted, 5'000u);
   EXPECT_GT(tally.overdue, 20u);
   EXPECT_GT(tally.covered, 5u);
   for (const DenyReason reason :

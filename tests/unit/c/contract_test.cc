@@ -1,5 +1,7 @@
 #include <cstring>
+#include <exception>
 #include <fstream>
+#include <new>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -172,6 +174,42 @@ TEST(CErrorTest, AnotherErrorHasNoDenial) {
       failure([&](mb_error** e) { return mb_error_denial(failed.error.get(), &denial, e); });
   EXPECT_EQ(none.status, MB_NOT_FOUND);
   EXPECT_THAT(none.message, HasSubstr("no refusal"));
+}
+
+// ---- exceptions ----
+
+// A pool whose refusals are exceptions, which its author should not have let out.
+template <class Thrown>
+Failure thrown_by_a_call_back() {
+  mb_pool_functions functions = MB_POOL_FUNCTIONS_INIT;
+  functions.name = "throws";
+  functions.try_grow = [](void*, const mb_pool_change*) -> mb_status { throw Thrown(); };
+  functions.grow = [](void*, const mb_pool_change*) {};
+  functions.shrink = [](void*, const mb_pool_change*) {};
+  functions.reserved = [](void*) -> std::int64_t { throw Thrown(); };
+  const auto pool = make<mb_pool>(mb_pool_derived, &functions);
+  const auto reservation = reserve_in(pool.get(), "c");
+  EXPECT_EQ(mb_pool_reserved(pool.get()), -1);
+  Failure failed =
+      failure([&](mb_error** e) { return mb_reservation_try_grow(reservation.get(), 1, e); });
+  EXPECT_EQ(mb_reservation_size(reservation.get()), 0);
+  EXPECT_EQ(mb_reservation_try_grow(reservation.get(), 1, nullptr), failed.status);
+  return failed;
+}
+
+struct OwnException : std::exception {
+  const char* what() const noexcept override { return "own words"; }
+};
+
+TEST(CExceptionTest, NoneCrosses) {
+  const Failure own = thrown_by_a_call_back<OwnException>();
+  EXPECT_EQ(own.status, MB_INTERNAL);
+  EXPECT_THAT(own.message, HasSubstr("mb_reservation_try_grow"));
+  EXPECT_THAT(own.message, HasSubstr("own words"));
+  EXPECT_EQ(thrown_by_a_call_back<int>().status, MB_INTERNAL);
+  const Failure memory = thrown_by_a_call_back<std::bad_alloc>();
+  EXPECT_EQ(memory.status, MB_OUT_OF_MEMORY);
+  EXPECT_EQ(memory.message, "out of memory");
 }
 
 // ---- structures of other versions ----

@@ -125,6 +125,27 @@ TEST_F(HelloTest, OnlyTheUsersOfTheTenantMayAttach) {
   EXPECT_FALSE(ended(attach(10, hello("b", claim(0)), 1, 1000)).has_value());
 }
 
+TEST_F(HelloTest, AnyOfThePeersGroupsWillDo) {
+  config_.tenants[0].gids = {2001, 2002};
+  start();
+  const auto attach_with = [&](pid_t pid, gid_t gid, std::vector<gid_t> groups) {
+    Peer peer = peer_of(pid);
+    peer.gid = gid;
+    peer.groups = std::move(groups);
+    const ConnectionId id{++last_connection_};
+    broker_->connected(id, peer, now_);
+    v1::ClientFrame frame;
+    frame.set_attach(1);
+    *frame.add_messages()->mutable_hello() = hello("a", claim(0));
+    broker_->received(id, frame, now_);
+    deliver();
+    return ended(id);
+  };
+  EXPECT_FALSE(attach_with(7, 2002, {}).has_value()) << "the primary one";
+  EXPECT_FALSE(attach_with(8, 1000, {1, 2001}).has_value()) << "a supplementary one";
+  EXPECT_EQ(attach_with(9, 1000, {1, 2000})->code, EndCode::kPermissionDenied);
+}
+
 TEST_F(HelloTest, SessionsAreLimitedInAllAndPerUser) {
   config_.limits.sessions_max = 3;
   config_.limits.sessions_per_uid_max = 2;

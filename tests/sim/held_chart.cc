@@ -24,15 +24,19 @@ constexpr std::array<const char*, 8> kColours = {"#0072b2", "#e69f00", "#009e73"
                                                  "#56b4e9", "#d55e00", "#f0e442", "#999999"};
 
 constexpr const char* kStyle = R"(<style>
-  svg { background: #ffffff; color: #1c1f23; font: 13px system-ui, "DejaVu Sans", sans-serif }
+  svg { color: #1c1f23; font: 13px system-ui, "DejaVu Sans", sans-serif }
   text { fill: currentColor }
+  .page { fill: #ffffff }
   .title { font-size: 16px; font-weight: 600 }
   .faint { opacity: 0.75 }
   .grid { stroke: currentColor; stroke-opacity: 0.15 }
   .axis { stroke: currentColor; stroke-opacity: 0.6 }
   .limit { stroke: currentColor; stroke-dasharray: 6 4 }
   .area { fill-opacity: 0.85 }
-  @media (prefers-color-scheme: dark) { svg { background: #16181c; color: #e4e6ea } }
+  @media (prefers-color-scheme: dark) {
+    svg { color: #e4e6ea }
+    .page { fill: #16181c }
+  }
 </style>
 )";
 
@@ -98,6 +102,7 @@ class Drawing {
         "height=\"%.0f\" role=\"img\">\n",
         kWidth, kHeight, kWidth, kHeight);
     text_ += "<title>" + escaped(chart_.title) + "</title>\n" + kStyle;
+    text_ += strf("<rect class=\"page\" width=\"%.0f\" height=\"%.0f\"/>\n", kWidth, kHeight);
     text_ += strf("<text class=\"title\" x=\"%.0f\" y=\"28\">%s</text>\n", kLeft,
                   escaped("Memory held by each tenant: " + chart_.title).c_str());
     legend();

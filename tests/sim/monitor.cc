@@ -274,14 +274,15 @@ void Monitor::check_fairness(const Revoke& effect) {
   const FairShares shares(arbiter_, demands);
   const int victim = shares.lease(effect.session);
   const Bytes before = effect.opened ? 0 : revoking_before_[effect.session];
+  const Bytes asked = effect.bytes - before;
   std::string sides;
   Bytes claimed = 0;  // one revocation may serve several requests
   for (const auto& [key, wait] : waited_before_) {
     const int asker = shares.lease(key.first);
     if (asker < 0 || asker == victim) continue;
     std::string why;
-    claimed = saturating_add(claimed, fair_claim(shares, victim, asker, wait.want, &why));
-    if (claimed >= effect.bytes - before) return;
+    claimed = saturating_add(claimed, fair_claim(shares, {victim, asker, asked, wait.want}, &why));
+    if (claimed >= asked) return;
     sides += "\n  for request " + std::to_string(key.second.value) + ": " + why;
   }
   const auto figures = [&](const std::string& name, const FairShares::Node& node) {
@@ -293,13 +294,13 @@ void Monitor::check_fairness(const Revoke& effect) {
     figures("\"" + tenant.path + "\"", shares.node(shares.tenant(tenant.path)));
   }
   complain(strf("session %llu is asked for %lld bytes that nobody has a fair claim to",
-                number(effect.session), static_cast<long long>(effect.bytes - before)) +
+                number(effect.session), static_cast<long long>(asked)) +
            sides);
 }
 
 // What the victim may be asked for on behalf of the asker, and why it is not more.
-Bytes Monitor::fair_claim(const FairShares& shares, int victim, int asker, Bytes want,
-                          std::string* why) const {
+Bytes Monitor::fair_claim(const FairShares& shares, const Move& move, std::string* why) const {
+  const auto& [victim, asker, asked, want] = move;
   const std::vector<int> victims = shares.path(victim);
   int asker_side = asker;
   int common = shares.node(asker).parent;
@@ -311,7 +312,10 @@ Bytes Monitor::fair_claim(const FairShares& shares, int victim, int asker, Bytes
   for (const int node : victims) {
     if (node == common) break;
     victim_side = node;
-    if (shares.node(node).keeps() < shares.node(node).guarantee) {
+    const FairShares::Node& account = shares.node(node);
+    // What is asked below it for its own waiters, in the same step, it does not lose.
+    const Bytes within = account.waiting > 0 ? account.revoking - asked : 0;
+    if (account.keeps() + std::max(Bytes{0}, within) < account.guarantee) {
       *why = "below its guarantee";
       return 0;
     }

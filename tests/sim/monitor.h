@@ -88,8 +88,13 @@ class Monitor {
   void check_limits();
   bool someone_is_over() const;
   void check_fairness(const arbiter::Revoke& effect);
-  Bytes fair_claim(const FairShares& shares, int victim, int asker, Bytes want,
-                   std::string* why) const;
+  struct Move {
+    int victim = 0;  // as nodes of the shares
+    int asker = 0;
+    Bytes asked = 0;  // of the victim, for whomever
+    Bytes want = 0;   // of the asker
+  };
+  Bytes fair_claim(const FairShares& shares, const Move& move, std::string* why) const;
   void complain(const std::string& what);
   void hash(std::int64_t value);
 

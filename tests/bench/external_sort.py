@@ -23,7 +23,7 @@ INPUT_PER_MEMORY = 8
 
 
 def write_input(path, size):
-    """Lines of 20 to 200 bytes, from a seed; long runs of them in other orders, not repeated ones."""
+    """Lines of 22 to 201 bytes that begin with a random number, from a seed."""
     source = random.Random(1)
     words = [bytes(source.choices(b"abcdefghijklmnopqrstuvwxyz0123456789 ", k=200))
              for _ in range(1000)]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The rows spill_write, spill_read and spill_page_cache: bench_spill_write, then fio on a fresh file
-of the same size in the same directory.
+"""The rows spill_write, spill_read and spill_page_cache: bench_spill_write, then fio on a fresh
+file of the same size in the same directory.
 
 Called as a bench program (README.md) with the row's id; BENCH_BIN names the folder of the built
 programs.
@@ -68,7 +68,8 @@ def measure(row, size):
 def main():
     row = sys.argv[1]
     try:
-        for case, unit, side, number in measure(row, (256 if "--quick" in sys.argv else 2048) * MIB):
+        size = (256 if "--quick" in sys.argv else 2048) * MIB
+        for case, unit, side, number in measure(row, size):
             print(f"{row}\t{case}\t{unit}\t{side}\t{number:.1f}")
     except Skipped as why:
         print(f"{row}\tskipped\t{why}")

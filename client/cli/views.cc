@@ -89,6 +89,13 @@ std::string labels(const Session& session) {
   return text;
 }
 
+// The client, or the forked child that its process has left behind.
+Cell holder_cell(const Lease& lease) {
+  if (lease.orphan_pid() == 0) return {lease.client_name()};
+  const auto pid = static_cast<long long>(lease.orphan_pid());
+  return {strf("orphan %lld of %s", pid, lease.client_name().c_str()), Style::kWarn};
+}
+
 }  // namespace
 
 std::string revocation(const v1::admin::Lease& lease) {
@@ -148,6 +155,9 @@ std::string render(const v1::admin::ListTenantsResponse& tenants, const Look& lo
   for (const Tenant& tenant : tenants.tenants()) {
     std::string note = tenant.guarantee_mode() == "reserved" ? "reserved" : "";
     if (tenant.removed()) note = "removed, drains";
+    if (tenant.orphaned_bytes() > 0) {
+      note += (note.empty() ? "" : ", ") + ("orphaned " + format_bytes(tenant.orphaned_bytes()));
+    }
     table.add({{tenant.path()},
                {tenant.resource()},
                bytes_cell(tenant.held_bytes(), Style::kGood),
@@ -214,7 +224,7 @@ std::string render(const v1::admin::ListLeasesResponse& leases, const Look& look
   for (const Lease& lease : leases.leases()) {
     table.add({{std::to_string(lease.session_id())},
                {lease.tenant()},
-               {lease.client_name()},
+               holder_cell(lease),
                {lease.resource()},
                bytes_cell(lease.held_bytes(), Style::kGood),
                bytes_cell(lease.floor_bytes()),

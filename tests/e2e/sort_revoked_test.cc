@@ -42,8 +42,10 @@ class SortRevoked : public ::testing::TestWithParam<int> {
     options.output = folder_.path("sorted");
     options.temp_dirs = {folder_.path("spill")};
     options.sizes = Sizes::of_capacity(kCapacity);
-    options.workspace = *SpillWorkspace::create(
-        {.bytes = kSpillWorkspaceBytesMin, .allocator = make_allocator(daemon.pool())});
+    options.workspace = [&daemon] {
+      return SpillWorkspace::create(
+          {.bytes = kSpillWorkspaceBytesMin, .allocator = make_allocator(daemon.pool())});
+    };
     std::atomic<bool> ended{false};
     std::thread scripted([&] {
       while (!ended) {

@@ -59,11 +59,8 @@ int run(Arguments& arguments) {
       return complain(connected.error(), connect_status(connected.error()));
     }
   }
-  auto workspace = client->spill_workspace(kWorkspaceWait);
-  if (!workspace) return complain(workspace.error(), 1);
-  external_sort::SortOptions sort = arguments.sort;  // ends before the client
-  sort.workspace = *std::move(workspace);
-  auto stats = external_sort::sort_file(client->pool(), sort);
+  arguments.sort.workspace = [&] { return client->spill_workspace(kWorkspaceWait); };
+  auto stats = external_sort::sort_file(client->pool(), arguments.sort);
   if (!stats) return complain(stats.error(), 1);
   if (!arguments.stats.empty()) {
     if (auto written = stats->write_json(arguments.stats, client->stats()); !written) {

@@ -30,7 +30,9 @@ Result<SortStats> sort_file(const std::shared_ptr<MemoryPool>& pool, const SortO
   auto directories = SpillDirectories::open(options.temp_dirs);
   if (!directories) return fail(directories.error());
 
-  WorkMemory memory(pool, options.sizes, options.workspace);
+  auto workspace = options.workspace();
+  if (!workspace) return fail(workspace.error());
+  WorkMemory memory(pool, options.sizes, *std::move(workspace));
   // The output's buffer and the one in which runs are collected are held from here to the end.
   const Bytes buffers = options.sizes.output + options.sizes.batch;
   if (auto got = memory.reserve_buffers(buffers, buffers, kPatience); !got) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ struct SortOptions {
   std::string output = "-";
   std::vector<std::string> temp_dirs = {"/var/tmp"};
   Sizes sizes;
-  std::shared_ptr<SpillWorkspace> workspace;  // must be set; taken before anything else
+  /// Must be set. Called before any memory is taken, once the files are found good; may wait.
+  std::function<Result<std::shared_ptr<SpillWorkspace>>()> workspace;
 };
 
 /// The lines of `input`, sorted by bytes, to `output`, in memory reserved in `pool`.

@@ -20,7 +20,6 @@ SECONDS_MAX = 280
 SCRATCH = "/var/tmp"  # a disk where /tmp may be memory
 
 
-
 class Skipped(Exception):
     """Why the row cannot be measured."""
 

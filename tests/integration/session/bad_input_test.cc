@@ -49,6 +49,33 @@ class BadInputTest : public SessionTest {
   }
 };
 
+TEST_F(BadInputTest, EachDoorHasItsOwnService) {
+  RawAdmin at_the_clients(daemon_.broker_socket());
+  grpc::ClientContext context;
+  set_deadline(context);
+  v1::admin::DrainResponse response;
+  const grpc::Status drained = at_the_clients.stub().Drain(&context, {}, &response);
+  EXPECT_EQ(drained.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(drained.error_message(), HasSubstr("connect to the admin socket"));
+  EXPECT_EQ(admin_->status().state(), "serving");
+
+  RawSession at_the_admins(daemon_.admin_socket());
+  EXPECT_FALSE(at_the_admins.attach(hello("a", claim(0))));
+  expect_end(at_the_admins, grpc::StatusCode::UNAUTHENTICATED,
+             "connect to the broker's own socket");
+}
+
+TEST_F(BadInputTest, AnAdminsRequestOverTheLimit) {
+  v1::admin::RemoveTenantRequest request;
+  request.set_path(std::string(65 * 1024, 'x'));
+  grpc::ClientContext context;
+  set_deadline(context);
+  v1::admin::RemoveTenantResponse response;
+  const grpc::Status removed = admin_->stub().RemoveTenant(&context, request, &response);
+  EXPECT_EQ(removed.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(removed.error_message(), HasSubstr("the limit is 65536"));
+}
+
 TEST_F(BadInputTest, UnknownTenant) {
   auto session = connect();
   EXPECT_FALSE(session->attach(hello("nobody", claim(0))));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -158,6 +159,25 @@ TEST_F(AcceptorTest, TellsWhoIsThere) {
   EXPECT_GT(connection->generation, 0u);
 }
 
+TEST_F(AcceptorTest, TellsTheImageAndAllGroupsOfThePeer) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to join groups";
+  start();
+  std::vector<gid_t> groups(100);  // more than is asked for at first
+  for (std::size_t i = 0; i < groups.size(); ++i) groups[i] = static_cast<gid_t>(5'000 + i);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::setgroups(groups.size(), groups.data()) != 0) ::_exit(1);
+    const UniqueFd client = try_connect(path());
+    for (;;) ::pause();
+  }
+  const auto* accepted = door_.wait_accepted(1);
+  ASSERT_NE(accepted, nullptr);
+  EXPECT_EQ(accepted->peer.groups, groups);
+  EXPECT_EQ(accepted->peer.image, *broker::process_image(::getpid())) << "forked, so the same";
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+}
+
 TEST_F(AcceptorTest, TellsWhoIsThereOnAnOldKernel) {
   start({.use_peerpidfd = false});
   const UniqueFd client = try_connect(path());
@@ -175,7 +195,9 @@ TEST_F(AcceptorTest, KnowsNoOtherNames) {
   for (const char* other :
        {"", "fd:", "fd:1", "fd:-1", "fd:x", "fd:99999999999", "unix:", "ipv4:1"}) {
     EXPECT_FALSE(acceptor_->begin_rpc(other)) << other;
+    EXPECT_FALSE(acceptor_->knows(other)) << other;
   }
+  EXPECT_TRUE(acceptor_->knows(name(accepted->fd)));
   EXPECT_FALSE(acceptor_->begin_rpc(name(accepted->fd) + "x"));
 }
 

@@ -1,22 +1,47 @@
 // A client process for tests that kill, stop or abandon it.
 //
-//   raw_client SOCKET TENANT BYTES [fork | wait]
+//   raw_client SOCKET TENANT BYTES [fork | hold | wait]
+//   raw_client idle
 //
 // Opens a session, acquires BYTES, prints "granted SESSION" or "refused WHY", and stays until its
-// input ends. `fork` leaves a child behind that holds all descriptors ("child PID"); `wait` asks
-// for the bytes with a minute's patience.
+// input ends. `fork` leaves a child behind that holds all descriptors ("child PID"), `hold` one
+// that shares BYTES of touched memory, too; `wait` asks for the bytes with a minute's patience. A
+// line of input "exec PROGRAM WORD" makes it run that. `idle` does nothing until its input ends.
 
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <sstream>
 #include <string>
 
 #include "tests/integration/raw_session.h"
 #include "tests/unit/broker/messages.h"
 
+namespace {
+
+// Returns when the input has ended.
+void obey() {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    std::string exec;
+    std::string program;
+    std::string word;
+    words >> exec >> program >> word;
+    if (exec == "exec") ::execl(program.c_str(), program.c_str(), word.c_str(), nullptr);
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace membroker::testing;
+  if (argc == 2 && std::strcmp(argv[1], "idle") == 0) {
+    obey();
+    return 0;
+  }
   if (argc < 4) return 2;
   RawSession session(argv[1]);
   if (!session.attach(hello(argv[2], claim(0)))) {
@@ -33,7 +58,9 @@ int main(int argc, char** argv) {
     std::printf("refused\n");
     return 1;
   }
-  if (how == "fork") {
+  void* memory = how == "hold" ? std::malloc(static_cast<std::size_t>(bytes)) : nullptr;
+  if (memory != nullptr) std::memset(memory, 1, static_cast<std::size_t>(bytes));
+  if (how == "fork" || how == "hold") {
     const pid_t child = ::fork();
     if (child == 0) {
       for (;;) ::pause();  // no gRPC in here: it would hang
@@ -42,9 +69,7 @@ int main(int argc, char** argv) {
   }
   std::printf("granted %llu\n", static_cast<unsigned long long>(session.welcome().session_id()));
   std::fflush(stdout);
-  char byte = 0;
-  while (::read(STDIN_FILENO, &byte, 1) > 0) {
-  }
+  obey();
   std::fflush(stdout);
   ::_exit(0);
 }

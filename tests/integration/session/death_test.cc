@@ -17,21 +17,27 @@ class ClientDeathTest : public SessionTest {
   milliseconds takeover_time(bool with_child) {
     milliseconds best = milliseconds::max();
     auto b = open("b");
+    Bytes returned = 0;
     for (std::uint64_t round = 1; round <= 5 && best > kMost; ++round) {
-      Client victim = client("a", kCapacity, with_child);
-      b->send({acquire(round, kCapacity, kCapacity, 10'000), inventory(0, 0, 0)});
+      Client victim = client("a", kCapacity, with_child ? "fork" : "");
+      // A child that a sample has seen keeps what it holds: some MiB of the program's own memory.
+      const Bytes least = with_child ? kCapacity / 2 : kCapacity;
+      b->send({acquire(round, kCapacity, least, 10'000), inventory(0, 0, 0)});
       const pid_t pid = victim.process->pid();
       victim.process->signal(SIGKILL);
       EXPECT_TRUE(comes_true([&] { return !is_alive(pid); }));
       const auto ended = Clock::now();
-      EXPECT_TRUE(b->granted(round).has_value());
+      const auto granted = b->granted(round);
+      EXPECT_TRUE(granted.has_value());
+      if (!granted) return best;
       best = std::min(best, std::chrono::duration_cast<milliseconds>(Clock::now() - ended));
       EXPECT_TRUE(comes_true([&] { return admin_->sessions().sessions_size() == 1; }));
       if (with_child) {
         EXPECT_TRUE(is_alive(victim.child)) << "it holds the socket still";
         ::kill(victim.child, SIGKILL);
       }
-      b->send({release(static_cast<Bytes>(round) * kCapacity)});
+      returned += granted->bytes();
+      b->send({release(returned)});
       EXPECT_TRUE(held_becomes(0));
     }
     RecordProperty("took_ms", static_cast<int>(best.count()));

@@ -2,6 +2,9 @@
 
 #include <signal.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/integration/session/session_fixture.h"
 
 namespace membroker::testing {
@@ -18,6 +21,17 @@ TEST_F(RestartTest, ASecondDaemonIsRefusedAndTheFirstGoesOn) {
                       daemon_.path("second"));
   EXPECT_EQ(second.wait(), 1);
   expect_serving();
+}
+
+TEST_F(RestartTest, ARefusedDaemonBeginsNoLife) {
+  // The same runtime directory, a state directory of its own: whatever it stored would be there.
+  std::ofstream(daemon_.path("other.toml"))
+      << "runtime_directory = \"" << daemon_.path("run") << "\"\n"
+      << "state_directory = \"" << daemon_.path("other_state") << "\"\n"
+      << DaemonProcess::default_config();
+  ChildProcess second({MEMBROKERD, "--config", daemon_.path("other.toml")}, daemon_.path("second"));
+  EXPECT_EQ(second.wait(), 1);
+  EXPECT_FALSE(std::filesystem::exists(daemon_.path("other_state")));
 }
 
 TEST_F(RestartTest, AfterSigkillSessionsResumeWithTheirBytes) {

@@ -5,11 +5,12 @@
 
 namespace membroker::testing {
 
-SessionTest::Client SessionTest::client(const std::string& tenant, Bytes bytes, bool with_child) {
+SessionTest::Client SessionTest::client(const std::string& tenant, Bytes bytes,
+                                        const std::string& how) {
   const std::string output = daemon_.path("client" + std::to_string(++clients_));
   std::vector<std::string> command{RAW_CLIENT, daemon_.broker_socket(), tenant,
                                    std::to_string(bytes)};
-  if (with_child) command.emplace_back("fork");
+  if (!how.empty()) command.push_back(how);
   Client started;
   started.process = std::make_unique<ChildProcess>(command, output);
   const bool granted = comes_true([&] {

@@ -43,7 +43,8 @@ class SessionTest : public ::testing::Test {
     std::uint64_t session = 0;
     pid_t child = 0;
   };
-  Client client(const std::string& tenant, Bytes bytes, bool with_child = false);
+  /// `how`: what else raw_client is to do, such as "fork".
+  Client client(const std::string& tenant, Bytes bytes, const std::string& how = "");
 
   bool held_becomes(Bytes bytes, std::chrono::milliseconds most = kWaitMax) {
     return admin_->held_becomes(bytes, most);

@@ -144,14 +144,15 @@ std::string Audit::left_out(const Tenant& tenant) const {
   return wrong;
 }
 
-// The six keys of section 2; under `greedy` the first, then arrival.
+// The six keys of section 2; under `greedy` who lacks most of its guarantee, then arrival.
 bool Audit::waits_before(const Account& a, const Account& b, const Tenant& node) const {
   const Level first = a.level();
   const Level second = b.level();
-  if (core_.options.policy == PolicyKind::kGreedy && first.surplus >= 0 && second.surplus >= 0) {
-    return arrival(a) < arrival(b);
+  if (first.below_guarantee() != second.below_guarantee()) return first.below_guarantee();
+  if (core_.options.policy == PolicyKind::kGreedy) {
+    const int order = first.below_guarantee() ? compare(first, second) : 0;
+    return order != 0 ? order < 0 : arrival(a) < arrival(b);
   }
-  if ((first.surplus < 0) != (second.surplus < 0)) return first.surplus < 0;
   const Average average = node.average();
   const bool first_within = within(first, average, core_.tree.chunk());
   if (first_within != within(second, average, core_.tree.chunk())) return first_within;

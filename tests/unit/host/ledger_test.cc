@@ -241,6 +241,7 @@ TEST_F(LedgerTest, RefusesWhatIsNoFileOfItsOwn) {
   ::unlink(path().c_str());
   ASSERT_EQ(::mkdir(path().c_str(), 0700), 0);
   EXPECT_FALSE(open());
+  ::rmdir(path().c_str());
   EXPECT_EQ(Ledger::open("/nonexistent/ledger", 8, false).error().code(), ErrorCode::kNotFound);
   EXPECT_EQ(Ledger::open(path(), 0, false).error().code(), ErrorCode::kInvalid);
 }

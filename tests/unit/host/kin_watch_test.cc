@@ -174,20 +174,23 @@ class KinWatchTest : public ::testing::Test {
     ASSERT_TRUE(comes_true([&] { return execs().size() > before; }));
   }
 
+  KinWatch::Hooks hooks() {
+    KinWatch::Hooks hooks;
+    hooks.on_exec = [this](const Peer& was, std::uint64_t now, std::vector<Kin> left) {
+      const std::lock_guard lock(mutex_);
+      execs_.push_back({was, now, std::move(left)});
+    };
+    hooks.on_measured = [this](const Peer& process, Bytes share) {
+      const std::lock_guard lock(mutex_);
+      shares_[process.pid] = share;
+    };
+    return hooks;
+  }
+
   std::mutex mutex_;
   std::vector<Exec> execs_;
   std::map<pid_t, Bytes> shares_;
-  KinWatch kin_{{.on_exec =
-                     [this](const Peer& was, std::uint64_t now, std::vector<Kin> left) {
-                       const std::lock_guard lock(mutex_);
-                       execs_.push_back({was, now, std::move(left)});
-                     },
-                 .on_measured =
-                     [this](const Peer& process, Bytes share) {
-                       const std::lock_guard lock(mutex_);
-                       shares_[process.pid] = share;
-                     }},
-                {.interval = 10, .rest = 1}};
+  KinWatch kin_{hooks(), {.interval = 10, .rest = 1}};
 };
 
 TEST_F(KinWatchTest, AnImageIsSharedByForkAndChangedByEveryExec) {

@@ -1,97 +1,22 @@
 #include "membroker/client.h"
 
-#include <errno.h>  // program_invocation_short_name
-#include <sys/un.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <mutex>
-#include <set>
 #include <utility>
 
 #include "client/lease/fixed_source.h"
-#include "client/lease/session_protocol.h"
+#include "client/lease/fork_guard.h"
 #include "client/memory/lease_pool.h"
 #include "client/transport/daemon_link.h"
+#include "client_child.h"
+#include "client_options.h"
 #include "membroker/allocator.h"
 #include "membroker/spill.h"
 #include "shared/format.h"
 
 namespace membroker {
 namespace {
-
-constexpr std::size_t kTextBytesMax = 128;  // names and labels, as the daemon has it
-constexpr std::size_t kTenantBytesMax = 255;
-constexpr std::size_t kLabelsMax = 16;
-constexpr const char* kDefaultSocket = "/run/membroker/broker.sock";
-
-std::string from_environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
-void set_defaults(ClientOptions& options) {
-  if (options.tenant.empty()) options.tenant = from_environment("MEMBROKER_TENANT");
-  if (options.socket.empty()) options.socket = from_environment("MEMBROKER_SOCKET");
-  if (options.socket.empty()) options.socket = kDefaultSocket;
-  if (options.client_name.empty()) {
-    options.client_name = std::string(program_invocation_short_name).substr(0, kTextBytesMax);
-  }
-}
-
-Status check_text(const char* option, const std::string& text, std::size_t most) {
-  if (text.size() <= most) return {};
-  return fail(ErrorCode::kInvalid, strf("ClientOptions::%s has %zu bytes; at most %zu are allowed",
-                                        option, text.size(), most));
-}
-
-Status check_resources(const std::vector<ResourceOptions>& resources) {
-  if (resources.empty() || resources.size() > lease::kLeasesPerSessionMax) {
-    return fail(ErrorCode::kInvalid,
-                strf("ClientOptions::resources names %zu; 1 to %zu are allowed", resources.size(),
-                     lease::kLeasesPerSessionMax));
-  }
-  std::set<std::string> names;
-  for (const ResourceOptions& resource : resources) {
-    if (resource.name.empty() || resource.name.size() > kTextBytesMax) {
-      return fail(ErrorCode::kInvalid,
-                  strf("ClientOptions::resources: a name has 1 to %zu bytes", kTextBytesMax));
-    }
-    if (!names.insert(resource.name).second) {
-      return fail(ErrorCode::kInvalid,
-                  "ClientOptions::resources names \"" + resource.name + "\" twice");
-    }
-    if (resource.floor_bytes < 0) {
-      return fail(ErrorCode::kInvalid,
-                  "ClientOptions::resources: the floor of \"" + resource.name + "\" is negative");
-    }
-  }
-  return {};
-}
-
-Status check(const ClientOptions& options) {
-  if (options.tenant.empty()) {
-    return fail(ErrorCode::kInvalid,
-                "no tenant: set ClientOptions::tenant or MEMBROKER_TENANT to whom the memory is "
-                "lent (membrokerctl tenants lists them)");
-  }
-  if (auto ok = check_text("tenant", options.tenant, kTenantBytesMax); !ok) return ok;
-  if (auto ok = check_text("socket", options.socket, sizeof(sockaddr_un{}.sun_path) - 1); !ok) {
-    return ok;
-  }
-  if (auto ok = check_text("client_name", options.client_name, kTextBytesMax); !ok) return ok;
-  if (options.labels.size() > kLabelsMax) {
-    return fail(ErrorCode::kInvalid, strf("ClientOptions::labels has %zu pairs; at most %zu are "
-                                          "allowed",
-                                          options.labels.size(), kLabelsMax));
-  }
-  for (const auto& [key, value] : options.labels) {
-    if (auto ok = check_text("labels", key, kTextBytesMax); !ok) return ok;
-    if (auto ok = check_text("labels", value, kTextBytesMax); !ok) return ok;
-  }
-  return check_resources(options.resources);
-}
 
 ResourceStats stats_of(const std::string& resource, const LeaseStats& lease) {
   ResourceStats stats;
@@ -130,9 +55,14 @@ ConnectionState state_of(transport::LinkState state) {
   return ConnectionState::kIdle;
 }
 
-/// An eighth of all there will ever be, within what a workspace can use.
-std::int64_t embedded_workspace(std::int64_t capacity_bytes) {
-  return std::clamp(capacity_bytes / 8, kSpillWorkspaceBytesMin, kSpillWorkspaceBytes);
+lease::WhenAway mode_of(WhenAway::Mode mode) {
+  switch (mode) {
+    case WhenAway::Mode::kFail: return lease::WhenAway::kFail;
+    case WhenAway::Mode::kWait: return lease::WhenAway::kWait;
+    case WhenAway::Mode::kKeep: return lease::WhenAway::kKeep;
+    case WhenAway::Mode::kStandalone: return lease::WhenAway::kStandalone;
+  }
+  return lease::WhenAway::kWait;
 }
 
 Error forked_error() {
@@ -166,6 +96,9 @@ struct Client::Impl {
 
   std::vector<Resource> resources;
   std::shared_ptr<transport::DaemonLink> link;  // null: embedded
+  WhenAway when_away;
+  std::int64_t child_budget_bytes = 0;
+  std::atomic<detail::ChildBudget*> child_budget{nullptr};  // never freed: a child has no end of it
   std::atomic<bool> closed{false};
   std::mutex mutex;  // guards the rest, which is made at the first call
   std::shared_ptr<BufferAllocator> allocator;
@@ -178,14 +111,31 @@ struct Client::Impl {
     lease.floor = options.floor_bytes;
     lease.workspace = resources.empty() ? workspace_bytes : 0;
     lease.priority = priority;
+    // The bytes are the first resource's: of another they would mean something else.
+    const bool keeps = !resources.empty() && when_away.mode == WhenAway::Mode::kStandalone;
+    lease.when_away = keeps ? lease::WhenAway::kKeep : mode_of(when_away.mode);
+    lease.standalone = resources.empty() ? when_away.bytes : 0;
     resources.push_back({options.name, LeasePool::make(options.name, std::move(lease))});
   }
   Result<std::shared_ptr<SpillWorkspace>> spill_workspace(std::chrono::milliseconds timeout);
   bool forked() const { return link && transport::DaemonLink::forked(); }
+  detail::ChildBudget* child();
   std::vector<CloseHolder> holders() const;
   CloseReport close();
   void end();
 };
+
+// Null: not in a forked child, or it has no budget. Takes no lock that the parent may have held.
+detail::ChildBudget* Client::Impl::child() {
+  if (!forked() || child_budget_bytes == 0) return nullptr;
+  const std::uint64_t generation = lease::fork_generation();
+  detail::ChildBudget* seen = child_budget.load(std::memory_order_acquire);
+  if (seen != nullptr && seen->generation() == generation) return seen;
+  auto made =
+      std::make_unique<detail::ChildBudget>(resources.front().name, child_budget_bytes, generation);
+  if (child_budget.compare_exchange_strong(seen, made.get())) return made.release();
+  return seen;  // another thread's
+}
 
 std::vector<CloseHolder> Client::Impl::holders() const {
   std::vector<CloseHolder> holders;
@@ -211,8 +161,11 @@ Result<std::shared_ptr<SpillWorkspace>> Client::Impl::spill_workspace(
     return std::max(std::chrono::milliseconds(0),
                     std::chrono::ceil<std::chrono::milliseconds>(until - Deadline::Clock::now()));
   };
+  const bool standalone = when_away.mode == WhenAway::Mode::kStandalone;
   if (link) {
-    if (auto connected = link->wait_connected(left().count()); !connected) {
+    // Without the daemon there is a workspace too: then it is enough to have tried.
+    auto connected = link->wait_connected(standalone ? 0 : left().count());
+    if (!connected && (!standalone || connected.error().code() != ErrorCode::kTimeout)) {
       return fail(connected.error());
     }
   }
@@ -263,8 +216,8 @@ void Client::Impl::end() {
 }
 
 Result<Client> Client::open(ClientOptions options) {
-  set_defaults(options);
-  if (auto ok = check(options); !ok) return fail(ok.error());
+  detail::set_defaults(options);
+  if (auto ok = detail::check(options); !ok) return fail(ok.error());
   if (transport::DaemonLink::forked()) return fail(forked_error());
 
   transport::LinkOptions link;
@@ -282,6 +235,8 @@ Result<Client> Client::open(ClientOptions options) {
     };
   }
   auto impl = std::make_unique<Impl>();
+  impl->when_away = options.when_away;
+  impl->child_budget_bytes = options.child_budget_bytes;
   for (const ResourceOptions& resource : options.resources) {
     link.resources.push_back(resource.name);
     impl->add_pool(resource, resource.floor_bytes, options.priority);
@@ -302,7 +257,7 @@ Result<Client> Client::embedded(std::int64_t capacity_bytes) {
                      static_cast<long long>(capacity_bytes)));
   }
   auto impl = std::make_unique<Impl>();
-  const ResourceOptions ram{.floor_bytes = embedded_workspace(capacity_bytes)};
+  const ResourceOptions ram{.floor_bytes = detail::fixed_workspace(capacity_bytes)};
   impl->add_pool(ram, ram.floor_bytes, 0);
   const std::shared_ptr<LeasePool>& pool = impl->resources.front().pool;
   auto source = std::make_shared<lease::FixedSource>(capacity_bytes, pool->listener());
@@ -337,6 +292,9 @@ Status Client::wait_connected(std::chrono::milliseconds timeout) {
 }
 
 std::shared_ptr<MemoryPool> Client::pool(std::string_view resource) {
+  if (const auto* child = impl_->child(); child != nullptr && child->resource() == resource) {
+    return child->pool();
+  }
   for (const Impl::Resource& mine : impl_->resources) {
     if (mine.name == resource) return mine.pool;
   }
@@ -344,6 +302,7 @@ std::shared_ptr<MemoryPool> Client::pool(std::string_view resource) {
 }
 
 std::shared_ptr<BufferAllocator> Client::allocator() {
+  if (const auto* child = impl_->child()) return child->allocator();
   const std::lock_guard lock(impl_->mutex);
   if (!impl_->allocator) {
     impl_->allocator = make_allocator(impl_->resources.front().pool, "buffers");
@@ -352,6 +311,7 @@ std::shared_ptr<BufferAllocator> Client::allocator() {
 }
 
 Result<std::shared_ptr<SpillWorkspace>> Client::spill_workspace(std::chrono::milliseconds timeout) {
+  if (auto* child = impl_->child()) return child->spill_workspace(timeout);
   if (impl_->forked()) return fail(forked_error());
   if (impl_->closed) return fail(ErrorCode::kClosed, "the client was closed");
   return impl_->spill_workspace(timeout);
@@ -361,6 +321,7 @@ ClientStats Client::stats() const {
   ClientStats stats;
   if (impl_->forked()) {
     stats.state = ConnectionState::kForked;
+    if (const auto* child = impl_->child()) stats.resources.push_back(child->stats());
     return stats;
   }
   if (impl_->link) {

@@ -17,6 +17,10 @@ static_assert(static_cast<int>(LogLevel::kDebug) == MB_LOG_DEBUG);
 static_assert(static_cast<int>(LogLevel::kInfo) == MB_LOG_INFO);
 static_assert(static_cast<int>(LogLevel::kWarn) == MB_LOG_WARN);
 static_assert(static_cast<int>(LogLevel::kError) == MB_LOG_ERROR);
+static_assert(static_cast<int>(WhenAway::Mode::kWait) == MB_WHEN_AWAY_WAIT);
+static_assert(static_cast<int>(WhenAway::Mode::kKeep) == MB_WHEN_AWAY_KEEP);
+static_assert(static_cast<int>(WhenAway::Mode::kFail) == MB_WHEN_AWAY_FAIL);
+static_assert(static_cast<int>(WhenAway::Mode::kStandalone) == MB_WHEN_AWAY_STANDALONE);
 static_assert(static_cast<int>(ConnectionState::kIdle) == MB_CONNECTION_IDLE);
 static_assert(static_cast<int>(ConnectionState::kConnecting) == MB_CONNECTION_CONNECTING);
 static_assert(static_cast<int>(ConnectionState::kAttached) == MB_CONNECTION_ATTACHED);
@@ -80,6 +84,12 @@ Result<ClientOptions> read_client_options(const mb_client_options& given,
   options.socket = text_of(given.socket);
   options.client_name = text_of(given.client_name);
   options.priority = given.priority;
+  if (given.when_away < MB_WHEN_AWAY_WAIT || given.when_away > MB_WHEN_AWAY_STANDALONE) {
+    return fail(ErrorCode::kInvalid, strf("mb_client_options.when_away is %d, which is no mode",
+                                          static_cast<int>(given.when_away)));
+  }
+  options.when_away = {static_cast<WhenAway::Mode>(given.when_away), given.standalone_bytes};
+  options.child_budget_bytes = given.child_budget_bytes;
   if (Status ok = read_labels(given, options); !ok) return fail(ok.error());
   if (Status ok = read_resources(given, options); !ok) return fail(ok.error());
   if (given.log != nullptr) {

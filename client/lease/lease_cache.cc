@@ -48,8 +48,9 @@ void LeaseCache::set_shared(LeaseShard& shard) {
 // ---- taking and giving ----
 
 Bytes LeaseCache::room(const ShardAccount& account) const {
+  if (frozen()) return 0;
   const Bytes share = options_.policy->share(account, book_.sums(), state_.size());
-  return std::max<Bytes>(0, std::min(state_.free(), share - account.charged));
+  return std::max<Bytes>(0, std::min(state_.free() + room_beyond(), share - account.charged));
 }
 
 bool LeaseCache::someone_lacks() const {
@@ -91,11 +92,11 @@ bool LeaseCache::take_locked(LeaseShard& shard, Bytes n, Turn& turn) {
   const Bytes spare = room(*shard.account) - n;
   if (spare < 0) return false;
   const Bytes limit = book_.credit_limit(state_.cap());
-  const Bytes credit = std::min(limit / 2, spare / 4);
-  MB_CHECK(state_.reserve(n + credit));
+  const Bytes unused = std::max<Bytes>(0, state_.free() - n);  // no credit beyond the lease
+  const Bytes credit = std::min({limit / 2, spare / 4, unused});
+  claim(n + credit);
   book_.grow(shard, n, credit);
   shard.set_credit_limit(limit);
-  counters_.peak_reserved = std::max(counters_.peak_reserved, state_.reserved());
   return true;
 }
 
@@ -107,7 +108,7 @@ bool LeaseCache::take(LeaseShard& shard, Bytes n) {
 }
 
 void LeaseCache::hold(LeaseWaiter& waiter, Bytes n) {
-  MB_CHECK(state_.reserve(n));
+  claim(n);
   book_.charge(*waiter.shard->account, n);
   waiter.got += n;
 }
@@ -175,7 +176,7 @@ bool LeaseCache::return_owed(Turn& turn) {
     returned += rest;
   }
   if (returned == 0) return false;
-  turn.tell(true);
+  if (!alone()) turn.tell(true);  // else the next Hello does
   turn.notify = true;
   return true;
 }
@@ -197,7 +198,7 @@ bool LeaseCache::serve_waiters(Turn& turn) {
 // True if bytes came free by it.
 bool LeaseCache::update_mode() {
   if (short_ && state_.free() > state_.cap() / kIdleKeepDivisor) short_ = false;
-  const bool slow = closed_.has_value() || short_ || spills_ > 0 || state_.debt() > 0 ||
+  const bool slow = closed_.has_value() || frozen() || short_ || spills_ > 0 || state_.debt() > 0 ||
                     state_.revocation() != nullptr || someone_lacks();
   book_.set_slow(slow);
   if (!slow || book_.swept()) return false;
@@ -233,7 +234,8 @@ Instant LeaseCache::tick() {
   if (!options_.borrows || !ticking_) return ask;
   if (at < tick_due_) return std::min(ask, tick_due_);
   state_.unreserve(book_.collect_idle());
-  const Bytes idle = state_.idle(at);
+  // While the daemon is away nobody could have it, and this client could not get it back.
+  const Bytes idle = attached_ ? state_.idle(at) : 0;
   if (idle > 0) {
     const Bytes returned = state_.begin_return(idle);
     state_.finish_return(returned);

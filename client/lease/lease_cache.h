@@ -24,11 +24,16 @@
 
 namespace membroker::lease {
 
+/// As membroker::WhenAway.
+enum class WhenAway { kFail, kWait, kKeep, kStandalone };
+
 struct LeaseCacheOptions {
   bool borrows = true;  // false: a pool of its own `capacity`, no source will come
   Bytes capacity = 0;   // if it does not borrow
   Bytes floor = 0;      // to ask for
   Bytes workspace = 0;  // to be asked for and kept, where no floor is lent; 0: none
+  WhenAway when_away = WhenAway::kWait;
+  Bytes standalone = 0;  // what may be held then, if kStandalone
   std::int32_t priority = 0;
   std::unique_ptr<SharePolicy> policy = std::make_unique<GreedyPolicy>();
   std::function<Instant()> now;
@@ -191,6 +196,13 @@ class LeaseCache final : public LeaseListener {
   };
 
   Instant now() const { return options_.now(); }
+  bool is_away() const;
+  bool frozen() const;
+  bool alone() const;
+  bool waits_for_daemon() const;
+  Bytes room_beyond() const;
+  void claim(Bytes n);
+  LeaseRefusal away_refusal(Bytes asked) const;
   Bytes room(const ShardAccount& account) const;
   bool take_locked(LeaseShard& shard, Bytes n, Turn& turn);
   Bytes release(LeaseShard& shard, Bytes n);
@@ -214,6 +226,7 @@ class LeaseCache final : public LeaseListener {
   void ask_for_spill(LeaseWaiter& waiter);
   WaitStep finish(LeaseWaiter& waiter);
   WaitStep refuse(LeaseWaiter& waiter, LeaseRefusal refusal);
+  WaitStep refuse_finally(LeaseWaiter& waiter, Turn& turn);
   void forget(LeaseWaiter& waiter);
   bool standing_open() const;
   void prefetch(Turn& turn);
@@ -228,6 +241,7 @@ class LeaseCache final : public LeaseListener {
 
   struct Workspace {
     bool wanted = false;  // not all there: callers' requests are not sent
+    bool alone = false;   // left to be acquired while the daemon was away
     Bytes held = 0;       // reserved, and in no shard yet
     RequestId request;
     Instant ask_again;

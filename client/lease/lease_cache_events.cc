@@ -32,6 +32,7 @@ void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt)
   attached_ = ever_attached_ = true;
   away_.reset();
   final_.reset();
+  state_.forget_unowned(standing_);  // given up while there was nobody to be told
   // While the workspace is wanted nobody else is served, nor asks.
   const std::optional<RequestId> only =
       workspace_.wanted ? std::optional(workspace_.request) : std::nullopt;
@@ -50,7 +51,7 @@ void LeaseCache::on_detached(const Error& why, bool final) {
   Turn turn(*this);
   attached_ = false;
   away_ = why;
-  if (final) final_ = why;
+  final_ = final ? std::optional(why) : std::nullopt;
   turn.notify = true;
 }
 

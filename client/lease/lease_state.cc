@@ -112,6 +112,11 @@ bool LeaseState::close_request(RequestId id) {
   return false;
 }
 
+void LeaseState::forget_unowned(RequestId kept) {
+  std::erase_if(requests_,
+                [&](const auto& entry) { return !entry.second.owned && entry.first != kept; });
+}
+
 std::vector<LeaseRequest> LeaseState::unanswered(Instant now) const {
   std::vector<LeaseRequest> open;
   for (const auto& [id, request] : requests_) {

@@ -78,6 +78,9 @@ class LeaseState {
   /// The owner takes its answer, or gives up: an earmark becomes free, and of a request not yet
   /// answered a later grant does. False: it was answered, or is unknown.
   bool close_request(RequestId id);
+  /// Gives up, for good, every request that nobody owns but `kept`: what is still granted becomes
+  /// free all the same.
+  void forget_unowned(RequestId kept);
   /// Those still open, with the wait they have left.
   std::vector<LeaseRequest> unanswered(Instant now) const;
   std::size_t open_count() const { return requests_.size(); }

@@ -115,6 +115,16 @@ LeaseRequest LeaseCache::open(Bytes min, Bytes want, Instant deadline, Turn& tur
   return request;
 }
 
+// The daemon refused the session. Whoever is refused for that makes the source try once more, for
+// the next caller's sake: what was wrong may have been put right.
+WaitStep LeaseCache::refuse_finally(LeaseWaiter& waiter, Turn& turn) {
+  const LeaseRequest request = state_.open_request(1, 1, false, options_.priority, now(), now());
+  state_.close_request(request.id);
+  state_.forget_unowned(standing_);
+  turn.acquires.push_back(request);
+  return refuse(waiter, {final_->code(), final_->message(), 0, final_});
+}
+
 bool LeaseCache::standing_open() const {
   const LeaseState::OpenRequest* open = standing_ ? state_.find(standing_) : nullptr;
   return open != nullptr && !open->answered;
@@ -122,7 +132,9 @@ bool LeaseCache::standing_open() const {
 
 // Below the low mark asks for the next growth before somebody misses it.
 void LeaseCache::prefetch(Turn& turn) {
-  if (!options_.borrows || !attached_ || state_.tight() || book_.slow() || standing_open()) return;
+  if (!options_.borrows || !attached_ || closed_ || state_.tight() || standing_open()) return;
+  // What would come belongs to others first, or is asked for by them.
+  if (spills_ > 0 || state_.debt() > 0 || state_.revocation() != nullptr || someone_lacks()) return;
   const Bytes low_mark = std::min(state_.chunk(), state_.cap() / 8);
   const Instant at = now();
   if (state_.free() >= low_mark || at < prefetch_after_) return;
@@ -148,7 +160,8 @@ WaitStep LeaseCache::poll_brief(LeaseWaiter& waiter, Turn& turn) {
   }
   if (!options_.borrows) return refuse(waiter, {ErrorCode::kResourcesExhausted, "full", 0, {}});
   if (waiter.refusal) return refuse(waiter, *waiter.refusal);
-  if (final_) return refuse(waiter, {final_->code(), final_->message(), 0, final_});
+  if (final_) return refuse_finally(waiter, turn);
+  if (!waits_for_daemon()) return refuse(waiter, away_refusal(n));
   const Instant at = now();
   WaitStep wait;
   wait.look_again = waiter.deadline;
@@ -200,21 +213,24 @@ WaitStep LeaseCache::poll_acquire(LeaseWaiter& waiter, Turn& turn) {
   const Instant at = now();
   const bool enough = waiter.got >= due(waiter);
   const bool more_may_come = options_.borrows && (attached_ || !ever_attached_) &&
-                             waiter.got < waiter.want && (!waiter.asked || waiter.request) &&
-                             at < waiter.deadline;
+                             waits_for_daemon() && waiter.got < waiter.want &&
+                             (!waiter.asked || waiter.request) && at < waiter.deadline;
   if (enough && !more_may_come) {
     if (waiter.request) turn.cancels.push_back(waiter.request);
     return finish(waiter);
   }
   if (!enough && waiter.refusal) return refuse(waiter, *waiter.refusal);
-  if (!enough && final_) return refuse(waiter, {final_->code(), final_->message(), 0, final_});
+  if (!enough && final_) return refuse_finally(waiter, turn);
+  if (!enough && !waits_for_daemon() && !alone()) {
+    return refuse(waiter, away_refusal(waiter.min));
+  }
   if (at >= waiter.deadline) {
     if (waiter.got >= waiter.min) return finish(waiter);  // short of what it was sure of
     if (waiter.request) turn.cancels.push_back(waiter.request);
     const std::optional<Error>& said = workspace_.wanted ? workspace_.denied : waiter.last_denial;
     return refuse(waiter, {ErrorCode::kResourcesExhausted, "deadline", 0, away_ ? away_ : said});
   }
-  if (options_.borrows) {
+  if (options_.borrows && !alone()) {
     ask(waiter, turn);
   } else {
     ask_for_spill(waiter);

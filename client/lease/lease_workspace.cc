@@ -29,17 +29,17 @@ Bytes LeaseCache::workspace_min() const { return std::min(options_.workspace, kW
 
 // What the first stream lends decides: a floor has room for the workspace.
 void LeaseCache::decide_workspace(Bytes floor) {
-  if (!ever_attached_) workspace_.wanted = options_.workspace > 0 && floor <= 0;
+  if (ever_attached_ || workspace_.alone) return;
+  workspace_.wanted = options_.workspace > 0 && floor <= 0;
 }
 
 bool LeaseCache::serve_workspace(Turn& turn) {
   if (closed_) return drop_workspace();
   if (!workspace_.wanted) return false;
   const bool answered = fetch_workspace_answer();
-  const Bytes given = std::min(options_.workspace - workspace_.held, state_.free());
-  MB_CHECK(state_.reserve(given));
+  const Bytes given = std::min(options_.workspace - workspace_.held, state_.free() + room_beyond());
+  claim(given);
   workspace_.held += given;
-  counters_.peak_reserved = std::max(counters_.peak_reserved, state_.reserved());
   const bool enough = workspace_.held >= workspace_min();
   const bool hopeless = answered && workspace_.denied && is_forever(*workspace_.denied);
   if (workspace_.held == options_.workspace || hopeless || (enough && !workspace_.request)) {
@@ -98,7 +98,7 @@ WorkspaceStep LeaseCache::poll_workspace(LeaseShard& shard) {
   WorkspaceStep step;
   if (closed_) {
     step.refusal = closed_;
-  } else if (workspace_.wanted || (options_.borrows && !ever_attached_)) {
+  } else if (workspace_.wanted || (options_.borrows && !ever_attached_ && !alone())) {
     step.wait = true;
     step.why = final_ ? final_ : away_ ? away_ : workspace_.denied;
   } else if (workspace_.held > 0) {
@@ -108,6 +108,7 @@ WorkspaceStep LeaseCache::poll_workspace(LeaseShard& shard) {
     book_.grow(shard, step.granted, 0);
   } else {
     const Bytes floor = state_.floor();
+    workspace_.alone = workspace_.alone || !ever_attached_;
     step.to_acquire = floor > 0 ? std::min(options_.workspace, floor) : options_.workspace;
   }
   return step;

@@ -205,6 +205,8 @@ std::shared_ptr<LeasePool> LeasePool::make(std::string resource, LeaseOptions op
   made.core.cache.floor = options.floor;
   made.core.cache.workspace = options.workspace;
   made.core.cache.priority = options.priority;
+  made.core.cache.when_away = options.when_away;
+  made.core.cache.standalone = options.standalone;
   made.core.cache.now = options.now ? std::move(options.now) : monotonic_now;
   return std::make_shared<detail::CachedPool>(std::move(made));
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "client/lease/lease_cache.h"
 #include "client/lease/lease_source.h"
 #include "membroker/memory_pool.h"
 #include "shared/bytes.h"
@@ -38,6 +39,8 @@ struct LeaseOptions {
   /// serves anyone, and keeps it. 0: none is wanted.
   Bytes workspace = 0;
   std::int32_t priority = 0;
+  lease::WhenAway when_away = lease::WhenAway::kWait;
+  Bytes standalone = 0;
   std::function<Instant()> now = {};  // empty: the steady clock; set by tests
 };
 

@@ -23,9 +23,9 @@
 ///
 /// Nothing is connected until the first bytes are asked for, so a process may open a client and
 /// fork its workers afterwards. Once any client is connected, a fork()ed child is cut off until it
-/// calls exec(): its calls fail with kForked and never block. The library installs no signal
-/// handlers, prints nothing and reads no environment variables but MEMBROKER_TENANT and
-/// MEMBROKER_SOCKET.
+/// calls exec(): its calls fail with kForked and never block, unless the client was opened with a
+/// child_budget_bytes. The library installs no signal handlers, prints nothing and reads no
+/// environment variables but MEMBROKER_TENANT and MEMBROKER_SOCKET.
 
 namespace membroker {
 
@@ -46,6 +46,29 @@ struct ResourceOptions {
 
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
 
+/// What becomes of growth while the daemon is away: its connection is lost, or it could not be
+/// reached so far. A daemon that refuses the session is not away. What is held stays held in every
+/// mode, shrinking and `grow` always work, attempts to reach the daemon go on, and slack is kept.
+struct WhenAway {
+  enum class Mode { kWait, kKeep, kFail, kStandalone };
+
+  /// Growth is refused at once with kUnavailable, also where slack would serve it.
+  static constexpr WhenAway fail() { return {Mode::kFail, 0}; }
+  /// Slack serves. What it cannot serve waits for the daemon as for any answer of its own: try_grow
+  /// for a moment, acquire until its deadline. The default: a restart is no failure.
+  static constexpr WhenAway wait() { return {Mode::kWait, 0}; }
+  /// Slack serves. What it cannot serve is refused at once with kUnavailable, acquire too.
+  static constexpr WhenAway keep() { return {Mode::kKeep, 0}; }
+  /// The first resource may grow by itself until it holds `bytes`, slack included. try_grow beyond
+  /// that is refused at once with kUnavailable; acquire has the process's own consumers spill. What
+  /// was so taken beyond the lease is overdraft: the daemon hears of it when it is back, and what
+  /// is freed repays it first. The other resources are as with keep().
+  static constexpr WhenAway standalone(std::int64_t bytes) { return {Mode::kStandalone, bytes}; }
+
+  Mode mode = Mode::kWait;
+  std::int64_t bytes = 0;  ///< Of standalone; of the others 0.
+};
+
 struct ClientOptions {
   /// Path in the daemon's tenant tree, e.g. "acme/etl". Empty: MEMBROKER_TENANT; with that empty
   /// too, open() fails.
@@ -60,6 +83,13 @@ struct ClientOptions {
   std::int32_t priority = 0;
   /// At least one and at most 8, with distinct names.
   std::vector<ResourceOptions> resources = {ResourceOptions{}};
+  /// What becomes of growth while the daemon cannot be reached.
+  WhenAway when_away = {};
+  /// What a forked child, which is cut off, may use all the same: in it pool() of the first
+  /// resource, allocator() and spill_workspace() are of a fixed capacity of this size, its own and
+  /// known to nobody else. What was taken from the client before the fork stays inert there. A
+  /// child's child has as much again. 0: nothing.
+  std::int64_t child_budget_bytes = 0;
   /// Where the library says what happens to it ("attached session=7 epoch=3"). Called from a
   /// library thread; must not block and must not call the library. Empty: nowhere.
   std::function<void(LogLevel, std::string_view)> log = {};
@@ -157,7 +187,8 @@ class Client {
   Status wait_connected(std::chrono::milliseconds timeout);
 
   /// The pool that accounts for `resource`, the same object at each call. Null only if the options
-  /// do not name the resource; of a closed or forked client it is a pool whose calls fail.
+  /// do not name the resource; of a closed or forked client it is a pool whose calls fail. In a
+  /// forked child with a budget (child_budget_bytes) it is the child's.
   std::shared_ptr<MemoryPool> pool(std::string_view resource = "ram");
 
   /// Allocates buffers charged to the first resource's pool (membroker/allocator.h).

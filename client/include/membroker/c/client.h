@@ -5,8 +5,8 @@
 ///
 /// Nothing is connected until the first bytes are asked for, so a process may open a client and
 /// fork its workers afterwards. In a fork()ed child of a process that is connected every call fails
-/// with MB_FORKED until it calls exec(). The library installs no signal handlers and prints
-/// nothing.
+/// with MB_FORKED until it calls exec(), but see child_budget_bytes. The library installs no signal
+/// handlers and prints nothing.
 
 #include "membroker/c/base.h"
 
@@ -50,6 +50,22 @@ typedef void (*mb_log_function)(void* context, mb_log_level level, const char* l
 /// Called once, when the library is done with a context. May be on a library thread.
 typedef void (*mb_context_drop)(void* context);
 
+/// What becomes of growth while the daemon is away: its connection is lost, or it could not be
+/// reached so far. What is held stays held in every mode, and shrinking and mb_reservation_grow
+/// always work.
+typedef enum mb_when_away {
+  /// Slack serves; what it cannot serve waits for the daemon, as for any answer.
+  MB_WHEN_AWAY_WAIT = 0,
+  /// Slack serves; what it cannot serve is refused at once with MB_UNAVAILABLE.
+  MB_WHEN_AWAY_KEEP = 1,
+  /// All growth is refused at once with MB_UNAVAILABLE.
+  MB_WHEN_AWAY_FAIL = 2,
+  /// The first resource may grow by itself until it holds standalone_bytes; the daemon hears of it
+  /// as overdraft when it is back. The other resources are as with MB_WHEN_AWAY_KEEP.
+  MB_WHEN_AWAY_STANDALONE = 3,
+  MB_WHEN_AWAY_MAX = 0x7fffffff
+} mb_when_away;
+
 typedef struct mb_client_options {
   size_t struct_size;
   const char* tenant;       ///< Path, e.g. "acme/etl". NULL: the variable MEMBROKER_TENANT.
@@ -63,10 +79,17 @@ typedef struct mb_client_options {
   void* log_context;
   mb_context_drop log_context_drop;  ///< May be NULL. Not called if opening fails.
   int32_t priority;                  ///< Among the tenant's requests; clamped by the daemon.
-  int32_t reserved;
+  mb_when_away when_away;
+  int64_t standalone_bytes;  ///< Of MB_WHEN_AWAY_STANDALONE, then at least 1; else 0.
+  /// What a forked child may use all the same: in it the first resource's pool, the allocator and
+  /// the spill workspace are of a fixed capacity of this size, its own. 0: nothing.
+  int64_t child_budget_bytes;
 } mb_client_options;
-#define MB_CLIENT_OPTIONS_INIT \
-  { sizeof(mb_client_options), NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL, NULL, 0, 0 }
+#define MB_CLIENT_OPTIONS_INIT                                                          \
+  {                                                                                     \
+    sizeof(mb_client_options), NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL, NULL, 0, \
+        MB_WHEN_AWAY_WAIT, 0, 0                                                         \
+  }
 
 typedef enum mb_connection_state {
   MB_CONNECTION_IDLE = 0,        ///< Not used yet: nothing is connected.

@@ -45,6 +45,11 @@ void LeaseCache::set_shared(LeaseShard& shard) {
   book_.set_shared(shard);
 }
 
+void LeaseCache::set_can_spill(ShardAccount& account, bool can_spill) {
+  const std::lock_guard lock(mutex_);
+  book_.set_can_spill(account, can_spill);
+}
+
 // ---- taking and giving ----
 
 Bytes LeaseCache::room(const ShardAccount& account) const {
@@ -91,7 +96,7 @@ bool LeaseCache::take_locked(LeaseShard& shard, Bytes n, Turn& turn) {
   }
   const Bytes spare = room(*shard.account) - n;
   if (spare < 0) return false;
-  const Bytes limit = book_.credit_limit(state_.cap());
+  const Bytes limit = shard.watched ? 0 : book_.credit_limit(state_.cap());
   const Bytes unused = std::max<Bytes>(0, state_.free() - n);  // no credit beyond the lease
   const Bytes credit = std::min({limit / 2, spare / 4, unused});
   claim(n + credit);

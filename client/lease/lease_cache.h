@@ -136,6 +136,8 @@ class LeaseCache final : public LeaseListener {
   void remove(LeaseShard& shard);
   /// From now on its use is counted in its SharedUse too.
   void set_shared(LeaseShard& shard);
+  /// The account counts as spillable in its pool from now on, or no longer. Calls nobody.
+  void set_can_spill(ShardAccount& account, bool can_spill);
 
   /// From what this process has; no message. False: not now; nothing changed.
   bool take(LeaseShard& shard, Bytes n);

@@ -51,6 +51,15 @@ void ShardBook::charge(ShardAccount& account, Bytes by) {
   if (by != 0) change(account, by, 0);
 }
 
+void ShardBook::set_can_spill(ShardAccount& account, bool can_spill) {
+  if (account.can_spill == can_spill) return;
+  account.can_spill = can_spill;
+  const Bytes moved = can_spill ? account.charged : -account.charged;
+  sums_.spillable += moved;
+  sums_.unspillable -= moved;
+  if (account.active()) sums_.spillable_active += can_spill ? 1 : -1;
+}
+
 void ShardBook::count_waiting(ShardAccount& account, int by) { change(account, 0, by); }
 
 void ShardBook::change(ShardAccount& account, Bytes bytes, int waiting) {

@@ -40,6 +40,7 @@ struct LeaseShard : detail::CreditShard {
   LeaseShard* next = nullptr;
   LeaseShard* previous = nullptr;
   std::uint64_t seen_word = 0;  // at the last collect_idle()
+  bool watched = false;         // every call is to be seen: it gets no credit. Fixed when added
 };
 
 /// Sums over the accounts, for policies.
@@ -87,6 +88,8 @@ class ShardBook {
 
   /// Charges bytes that are on their way to a shard of the account, or no longer (by < 0).
   void charge(ShardAccount& account, Bytes by);
+  /// The account counts as spillable from now on, or no longer.
+  void set_can_spill(ShardAccount& account, bool can_spill);
   /// An acquire of the account begins (by 1) or ends (by -1).
   void count_waiting(ShardAccount& account, int by);
 

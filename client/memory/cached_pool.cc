@@ -85,10 +85,7 @@ Status CachedPool::may_grow() const {
     return fail(ErrorCode::kForked, "this process was forked from the one that holds the lease '" +
                                         name_ + "'; open a client of its own after exec()");
   }
-  if (inside_spill()) {
-    return fail(ErrorCode::kGrowInSpill,
-                "memory was asked for inside a spill call-back; reserve it before, or use grow()");
-  }
+  if (inside_spill()) return fail(grow_in_spill());
   return {};
 }
 

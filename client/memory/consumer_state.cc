@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/memory/pool_core.h"
+#include "client/memory/watch_state.h"
 #include "shared/format.h"
 
 namespace membroker::detail {
@@ -41,7 +42,15 @@ ReservationState::ReservationState(std::shared_ptr<ConsumerState> its_consumer,
                  its_core == nullptr ? nullptr : its_core->forks()),
       consumer(std::move(its_consumer)),
       pool(std::move(its_pool)),
-      core(its_core) {}
+      payer(pool == nullptr ? its_core : paying_core(*pool)),
+      core(its_core) {
+  if (pool != nullptr) watches = watches_of(*pool);
+  watched = !watches.empty();
+}
+
+void ReservationState::note_watched(std::int64_t change) {
+  for (const auto& watch : watches) watch->note(change, consumer->name, *pool);
+}
 
 std::int64_t ConsumerState::used() {
   const std::lock_guard lock(mutex);
@@ -64,10 +73,21 @@ void ConsumerState::reset_peak() {
 }
 
 std::int64_t ConsumerState::page_bytes() {
+  if (stands_for_pool) {
+    const auto pool = inner.lock();
+    return pool == nullptr ? 0 : pool->page_bytes();
+  }
   const std::lock_guard lock(mutex);
   std::int64_t sum = 0;
   for (const auto& [data, charge] : pages) sum += charge.size();
   return sum;
+}
+
+std::int64_t ConsumerState::reclaimable() {
+  if (!can_spill.load() || no_spill_sections.load() > 0) return 0;
+  if (!stands_for_pool) return used();
+  const auto pool = inner.lock();
+  return pool == nullptr ? 0 : pool->reclaimable();
 }
 
 void ConsumerState::attach(ReservationState& reservation) {
@@ -108,6 +128,16 @@ SpillClaim::SpillClaim(std::shared_ptr<ConsumerState> consumer) {
 
 SpillClaim::~SpillClaim() {
   if (consumer_ != nullptr) consumer_->spilling.store(false);
+}
+
+void add_spill_leaf(const std::shared_ptr<ConsumerState>& consumer, bool is_asker,
+                    std::int64_t most, std::vector<SpillLeaf>& leaves) {
+  if (!consumer->can_spill.load()) return;
+  if (!consumer->stands_for_pool) {
+    leaves.push_back({consumer, std::min(most, consumer->used()), is_asker});
+    return;
+  }
+  if (const auto pool = consumer->inner.lock()) pool->add_spill_leaves(is_asker, most, leaves);
 }
 
 std::int64_t run_spill(ConsumerState& consumer, const SpillRequest& request) {
@@ -156,6 +186,9 @@ std::vector<ConsumerMetrics> consumer_metrics(
 
 std::string first_spill_error(const std::vector<std::shared_ptr<ConsumerState>>& consumers) {
   for (const auto& consumer : consumers) {
+    if (const auto pool = consumer->inner.lock()) {
+      if (auto error = pool->spill_error(); !error.empty()) return error;
+    }
     const std::lock_guard lock(consumer->mutex);
     if (!consumer->spill_error.empty()) return consumer->name + ": " + consumer->spill_error;
   }
@@ -165,6 +198,11 @@ std::string first_spill_error(const std::vector<std::shared_ptr<ConsumerState>>&
 Error invalid_size(const char* call, std::int64_t n) {
   return Error(ErrorCode::kInvalid,
                strf("%s(%lld): a size may not be negative", call, static_cast<long long>(n)));
+}
+
+Error grow_in_spill() {
+  return Error(ErrorCode::kGrowInSpill,
+               "memory was asked for inside a spill call-back; reserve it before, or use grow()");
 }
 
 }  // namespace membroker::detail

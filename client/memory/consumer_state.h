@@ -17,7 +17,31 @@
 namespace membroker::detail {
 
 class PoolCore;
+class WatchState;
 struct ConsumerState;
+
+/// One that could be asked to spill.
+struct SpillLeaf {
+  std::shared_ptr<ConsumerState> consumer;  // kept alive while it is chosen from
+  std::int64_t used = 0;                    // as far as whoever asks would get it
+  bool is_asker = false;
+};
+
+/// What a nested pool's consumer stands for in the parent: the nested pool's own. Thread-safe;
+/// called with no lock held.
+class InnerConsumers {
+ public:
+  virtual ~InnerConsumers() = default;
+  /// Adds those that can spill for the parent, of `most` bytes at most. `for_asker`: for a call on
+  /// the nested pool itself.
+  virtual void add_spill_leaves(bool for_asker, std::int64_t most,
+                                std::vector<SpillLeaf>& leaves) = 0;
+  /// Held by those that could spill it now, as far as the parent would get it.
+  virtual std::int64_t reclaimable() = 0;
+  /// Of the pages allocated.
+  virtual std::int64_t page_bytes() = 0;
+  virtual std::string spill_error() = 0;
+};
 
 /// One reservation. Owned by its MemoryReservation.
 struct ReservationState : lease::LeaseShard {
@@ -26,14 +50,23 @@ struct ReservationState : lease::LeaseShard {
 
   const std::shared_ptr<ConsumerState> consumer;  // shared with handles and siblings
   std::shared_ptr<MemoryPool> pool;               // keeps the pool alive
-  PoolCore* const core;  // of a pool that hands out credit; null: a plain one. The pool's
+  PoolCore* const payer;  // whose bytes they are, maybe through nested pools; may be null
+  PoolCore* const core;   // of a pool that hands out credit; null: a plain one. The pool's
+  std::vector<std::shared_ptr<WatchState>> watches;  // shared with the tracked pools. Fixed
+
+  /// Tells the watches that its size has changed.
+  void note(std::int64_t change) {
+    if (!watches.empty() && change != 0) note_watched(change);
+  }
+
+ private:
+  void note_watched(std::int64_t change);
 };
 
 struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   // Fixed when registered.
   std::string name;
   std::uint64_t id = 0;
-  bool can_spill = false;
   SpillFunction spill;
   std::int32_t spill_priority = 0;
   std::int64_t page_size = std::int64_t{1} << 20;
@@ -42,6 +75,9 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
 
   SharedUse shared;
   lease::ShardAccount account;
+  std::atomic<bool> can_spill{false};   // fixed, but for the one that stands for a nested pool
+  bool stands_for_pool = false;         // fixed when registered
+  std::weak_ptr<InnerConsumers> inner;  // if it stands for a pool. Fixed when registered
   std::atomic<bool> registered{false};
   std::atomic<int> no_spill_sections{0};
   // Threads waiting in a call that did not allow spilling: in any, and in acquire().
@@ -62,12 +98,33 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   void reset_peak();
   /// Of the pages allocated.
   std::int64_t page_bytes();
+  /// Used, if it could be spilled now.
+  std::int64_t reclaimable();
   void attach(ReservationState& reservation);
   /// Before a reservation ends, the last one or another: waits for the call-back that runs now, if
   /// this is not its thread, for it may use the reservation. None begins after the last one's.
   void quiesce();
   /// True: that was the last one.
   bool detach(ReservationState& reservation);
+};
+
+/// While it lives its consumer is not chosen for spilling.
+class InsideCall {
+ public:
+  InsideCall(ConsumerState& consumer, bool acquires) : consumer_(consumer), acquires_(acquires) {
+    consumer_.threads_inside.fetch_add(1);
+    if (acquires_) consumer_.threads_acquiring.fetch_add(1);
+  }
+  InsideCall(const InsideCall&) = delete;
+  InsideCall& operator=(const InsideCall&) = delete;
+  ~InsideCall() {
+    if (acquires_) consumer_.threads_acquiring.fetch_sub(1);
+    consumer_.threads_inside.fetch_sub(1);
+  }
+
+ private:
+  ConsumerState& consumer_;
+  const bool acquires_;
 };
 
 /// The right to run the consumer's call-back, or to raise its flag. Empty if another has it.
@@ -84,6 +141,10 @@ class SpillClaim {
  private:
   std::shared_ptr<ConsumerState> consumer_;  // kept alive while it spills
 };
+
+/// Adds the consumer, or those that it stands for, if they can spill.
+void add_spill_leaf(const std::shared_ptr<ConsumerState>& consumer, bool is_asker,
+                    std::int64_t most, std::vector<SpillLeaf>& leaves);
 
 /// Runs the consumer's call-back on this thread. Returns what it freed, measured by what the
 /// consumer uses, or by its word where that is less. If it threw: 0, and the reason is kept.
@@ -104,6 +165,12 @@ struct PoolAccess {
   static MemoryConsumer consumer(std::shared_ptr<ConsumerState> state) {
     return MemoryConsumer(std::move(state));
   }
+  static const std::shared_ptr<WatchState>& state(const PoolWatch& watch);
+  static const std::shared_ptr<AsyncAcquire>& request(const AcquireTicket& ticket) {
+    return ticket.request_;
+  }
+  /// Not needed any more: a library thread ends it.
+  static void cancel_soon(AsyncAcquire& request);
   static MemoryReservation reservation(ReservationState* state) { return MemoryReservation(state); }
   /// A reservation of a registered consumer.
   static MemoryReservation make(const std::shared_ptr<ConsumerState>& consumer,
@@ -112,6 +179,10 @@ struct PoolAccess {
 
 /// The core that serves a pool's reservations by credit; null for a plain pool.
 PoolCore* core_of(MemoryPool& pool) noexcept;
+
+/// The nested pool that serves a pool's reservations; null if none does.
+class Nested;
+Nested* nested_of(MemoryPool& pool) noexcept;
 
 /// The core whose bytes a reservation's are, also through nested pools; null where none is known.
 PoolCore* paying_core(MemoryPool& pool) noexcept;
@@ -123,5 +194,7 @@ std::vector<ConsumerMetrics> consumer_metrics(
 std::string first_spill_error(const std::vector<std::shared_ptr<ConsumerState>>& consumers);
 
 Error invalid_size(const char* call, std::int64_t n);
+/// kGrowInSpill.
+Error grow_in_spill();
 
 }  // namespace membroker::detail

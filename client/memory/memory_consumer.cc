@@ -73,7 +73,7 @@ MemoryConsumer& MemoryConsumer::with_page_size(std::int64_t bytes) {
 
 MemoryReservation MemoryConsumer::register_with(const std::shared_ptr<MemoryPool>& pool) {
   if (state_->registered.exchange(true)) return clone_with_new_id().register_with(pool);
-  state_->account.can_spill = state_->can_spill;
+  state_->account.can_spill = state_->can_spill.load();
   pool->register_consumer(*this);
   return PoolAccess::make(state_, pool);
 }
@@ -88,7 +88,7 @@ void MemoryConsumer::reset_peak() noexcept { state_->reset_peak(); }
 
 MemoryConsumer MemoryConsumer::clone_with_new_id() const {
   MemoryConsumer clone(state_->name);
-  clone.state_->can_spill = state_->can_spill;
+  clone.state_->can_spill = state_->can_spill.load();
   clone.state_->spill = state_->spill;
   clone.state_->spill_priority = state_->spill_priority;
   clone.state_->page_size = state_->page_size;

@@ -89,6 +89,11 @@ PoolCore* core_of(MemoryPool& pool) noexcept {
   return nullptr;
 }
 
+Nested* nested_of(MemoryPool& pool) noexcept {
+  if (auto* tracked = dynamic_cast<TrackedPool*>(&pool)) return nested_of(tracked->inner());
+  return dynamic_cast<Nested*>(&pool);
+}
+
 PoolCore* paying_core(MemoryPool& pool) noexcept {
   if (auto* nested = dynamic_cast<Nested*>(&pool)) return paying_core(nested->parent());
   if (auto* tracked = dynamic_cast<TrackedPool*>(&pool)) return paying_core(tracked->inner());
@@ -111,12 +116,13 @@ std::shared_ptr<TaskFairPool> MemoryPool::task_fair(std::int64_t size_bytes) {
   return std::make_shared<detail::TaskFair>(size_bytes);
 }
 
-std::shared_ptr<MemoryPool> MemoryPool::tracked(std::size_t top_n) {
-  return std::make_shared<detail::TrackedPool>(shared_from_this(), top_n);
+std::shared_ptr<MemoryPool> MemoryPool::tracked(std::size_t top_n,
+                                                std::shared_ptr<PoolWatch> watch) {
+  return std::make_shared<detail::TrackedPool>(shared_from_this(), top_n, watch);
 }
 
 std::shared_ptr<NestedPool> MemoryPool::nested(std::string name, std::int64_t retained_bytes) {
-  return std::make_shared<detail::Nested>(shared_from_this(), std::move(name), retained_bytes);
+  return detail::Nested::make(shared_from_this(), std::move(name), retained_bytes);
 }
 
 MemoryPool::~MemoryPool() = default;

@@ -2,7 +2,9 @@
 
 #include "client/memory/cached_pool.h"
 #include "client/memory/consumer_state.h"
+#include "client/memory/nested_pool.h"
 #include "client/memory/pool_core.h"
+#include "client/memory/watch_state.h"
 #include "membroker/memory_pool.h"
 #include "shared/format.h"
 
@@ -30,17 +32,71 @@ Error more_than_held(const char* call, std::int64_t n, std::int64_t size) {
 }
 
 // True in a forked child of the process whose lease the reservation is in.
-bool inert(const ReservationState& state) { return state.core != nullptr && state.core->cut_off(); }
+bool inert(const ReservationState& state) {
+  return state.payer != nullptr && state.payer->cut_off();
+}
+
+// A plain pool is not asked inside a spill call-back. A nested one may have bytes retained.
+bool barred_in_spill(const ReservationState& state) {
+  return state.core == nullptr && detail::inside_spill() &&
+         detail::nested_of(*state.pool) == nullptr;
+}
+
+// `done`, after the watches were told. By then the reservation may have ended.
+AcquireCallback noting(const ReservationState& state, AcquireCallback done) {
+  return [watches = state.watches, consumer = state.consumer, pool = state.pool,
+          done = std::move(done)](Result<std::int64_t> result) {
+    if (result) {
+      for (const auto& watch : watches) watch->note(*result, consumer->name, *pool);
+    }
+    done(std::move(result));
+  };
+}
+
+AcquireTicket start(detail::Nested& pool, ReservationState& state, std::int64_t min,
+                    std::int64_t want, Deadline deadline, AcquireCallback done,
+                    const AcquireOptions& options) {
+  auto waiter = std::make_shared<detail::NestedWaiter>();
+  waiter->consumer = state.consumer;
+  waiter->reservation = &state;
+  waiter->adds = true;
+  waiter->min = min;
+  waiter->want = want;
+  waiter->priority = options.priority;
+  waiter->done = std::move(done);
+  auto request = std::make_shared<detail::AsyncAcquire>();
+  const std::weak_ptr<MemoryPool> its_pool = pool.weak_from_this();
+  request->cancel = [its_pool, weak = std::weak_ptr(waiter)](bool soon) {
+    const auto nested = std::static_pointer_cast<detail::Nested>(its_pool.lock());
+    const auto open = weak.lock();
+    if (nested == nullptr || open == nullptr) return;
+    nested->cancel(open, Error(ErrorCode::kCancelled, "the caller cancelled the request"), soon);
+  };
+  pool.start(waiter, deadline);
+  return AcquireTicket(std::move(request));
+}
 
 }  // namespace
+
+void detail::PoolAccess::cancel_soon(AsyncAcquire& request) {
+  if (const auto core = request.core.lock()) {
+    core->cancel_soon(request);
+  } else if (request.cancel) {
+    request.cancel(true);
+  }
+}
 
 Status MemoryReservation::try_grow_slowly(std::int64_t n) {
   if (n < 0) return fail(detail::invalid_size("try_grow", n));
   if (n == 0) return {};
   ReservationState* state = PoolAccess::state(*this);
   if (state == nullptr) return fail(of_no_pool());
+  if (state->core == nullptr && inert(*state)) return fail(of_parent());
+  if (barred_in_spill(*state)) return fail(detail::grow_in_spill());
   auto grown = state->pool->try_grow(*this, n);
-  if (grown && state->core == nullptr) state->add_plain(n);
+  if (!grown) return grown;
+  if (state->core == nullptr) state->add_plain(n);
+  state->note(n);
   return grown;
 }
 
@@ -52,6 +108,7 @@ Status MemoryReservation::grow_slowly(std::int64_t n) {
   if (inert(*state)) return fail(of_parent());
   state->pool->grow(*this, n);
   if (state->core == nullptr) state->add_plain(n);
+  state->note(n);
   return {};
 }
 
@@ -61,11 +118,13 @@ Status MemoryReservation::shrink_slowly(std::int64_t n) {
   if (state == nullptr) return n == 0 ? Status() : fail(more_than_held("shrink", n, 0));
   if (inert(*state)) return {};
   if (state->core != nullptr) {
-    if (state->core->cache().give(*state, n)) return {};
-    return fail(more_than_held("shrink", n, size()));
+    if (!state->core->cache().give(*state, n)) return fail(more_than_held("shrink", n, size()));
+    state->note(-n);
+    return {};
   }
   if (!state->sub_plain(n)) return fail(more_than_held("shrink", n, size()));
   if (n > 0) state->pool->shrink(*this, n);
+  state->note(-n);
   return {};
 }
 
@@ -89,7 +148,11 @@ Status MemoryReservation::try_resize(std::int64_t n) {
 std::int64_t MemoryReservation::free() {
   ReservationState* state = PoolAccess::state(*this);
   if (state == nullptr || inert(*state)) return 0;
-  if (state->core != nullptr) return state->core->cache().give_all(*state);
+  if (state->core != nullptr) {
+    const std::int64_t freed = state->core->cache().give_all(*state);
+    state->note(-freed);
+    return freed;
+  }
   for (;;) {
     const std::int64_t held = size();
     if (held == 0) return 0;
@@ -139,8 +202,12 @@ Result<std::int64_t> MemoryReservation::acquire(std::int64_t min, std::int64_t w
   if (want == 0) return 0;
   ReservationState* state = PoolAccess::state(*this);
   if (state == nullptr) return fail(of_no_pool());
+  if (state->core == nullptr && inert(*state)) return fail(of_parent());
+  if (barred_in_spill(*state)) return fail(detail::grow_in_spill());
   auto got = state->pool->acquire(*this, min, want, deadline, options);
-  if (got && state->core == nullptr) state->add_plain(*got);
+  if (!got) return got;
+  if (state->core == nullptr) state->add_plain(*got);
+  state->note(*got);
   return got;
 }
 
@@ -148,12 +215,17 @@ AcquireTicket MemoryReservation::acquire_async(std::int64_t min, std::int64_t wa
                                                Deadline deadline, AcquireCallback done,
                                                const AcquireOptions& options) {
   ReservationState* state = PoolAccess::state(*this);
+  detail::Nested* nested =
+      state == nullptr || state->core != nullptr ? nullptr : detail::nested_of(*state->pool);
   const bool now = min < 0 || want < min || want == 0 || state == nullptr ||
-                   state->core == nullptr || detail::inside_spill() || inert(*state);
+                   (state->core == nullptr && nested == nullptr) || detail::inside_spill() ||
+                   inert(*state);
   if (now) {
     done(acquire(min, want, Deadline::now(), options));
     return {};
   }
+  if (!state->watches.empty()) done = noting(*state, std::move(done));
+  if (nested != nullptr) return start(*nested, *state, min, want, deadline, done, options);
   auto request = std::make_shared<detail::AsyncAcquire>();
   request->waiter.shard = state;
   request->waiter.min = min;
@@ -170,6 +242,8 @@ void AcquireTicket::cancel() {
   if (request_ == nullptr) return;
   if (const auto core = request_->core.lock()) {
     core->cancel(request_, Error(ErrorCode::kCancelled, "the caller cancelled the request"));
+  } else if (request_->cancel) {
+    request_->cancel(false);
   }
 }
 
@@ -198,8 +272,10 @@ void MemoryReservation::destroy() noexcept {
     return;
   }
   state->consumer->quiesce();
+  if (detail::Nested* nested = detail::nested_of(*state->pool)) nested->cancel_of(*state);
   if (state->core != nullptr) {
     state->core->cancel_of(*state);
+    state->note(-state->size());
     state->core->cache().remove(*state);
   } else if (state->size() > 0) {
     free();

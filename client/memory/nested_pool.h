@@ -1,20 +1,42 @@
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "client/memory/consumer_state.h"
+#include "client/memory/pool_core.h"
 #include "membroker/memory_pool.h"
 #include "shared/bytes.h"
 
 namespace membroker::detail {
 
-/// See NestedPool. held (the reservation in the parent) >= used + lent, but for overdrafts of the
-/// parent's. Thread-safe; the mutex is held over the parent's calls, which wait for nobody here.
-class Nested final : public NestedPool {
+/// An acquire under way in a nested pool. All is guarded by the pool's mutex.
+struct NestedWaiter {
+  std::shared_ptr<ConsumerState> consumer;  // whose call it is
+  ReservationState* reservation = nullptr;
+  bool adds = false;  // the reservation grows by what is granted here, not by the caller
+  Bytes min = 0;
+  Bytes want = 0;
+  std::int32_t priority = 0;
+  AcquireCallback done;
+
+  Bytes got = 0;
+  std::shared_ptr<AsyncAcquire> asked;  // at the parent; shared with it
+  bool unneeded = false;                // what was asked there
+  std::optional<Error> cancelled;       // by the caller, and why
+};
+
+/// See NestedPool. Its consumer in the parent stands for its own: the parent's spilling reaches
+/// them, and counts them as spillable while any of them is. Thread-safe; the parent is called with
+/// the mutex released, and what it granted is in `held_` before anybody may have it.
+class Nested final : public NestedPool, public InnerConsumers {
  public:
+  static std::shared_ptr<Nested> make(std::shared_ptr<MemoryPool> parent, std::string name,
+                                      Bytes retained);
   Nested(std::shared_ptr<MemoryPool> parent, std::string name, Bytes retained);
 
   std::string describe() const override;
@@ -27,6 +49,8 @@ class Nested final : public NestedPool {
   Status try_grow(MemoryReservation& reservation, std::int64_t n) override;
   void grow(MemoryReservation& reservation, std::int64_t n) override;
   void shrink(MemoryReservation& reservation, std::int64_t n) override;
+  Result<std::int64_t> acquire(MemoryReservation& reservation, std::int64_t min, std::int64_t want,
+                               Deadline deadline, const AcquireOptions& options) override;
   void register_consumer(const MemoryConsumer& consumer) override;
   void unregister_consumer(const MemoryConsumer& consumer) override;
 
@@ -34,17 +58,52 @@ class Nested final : public NestedPool {
   Loan borrow(std::int64_t n) override;
   void release_unused() override;
 
+  // ---- acquire_async ----
+
+  /// Calls back with the answer, by the deadline; maybe before it returns.
+  void start(const std::shared_ptr<NestedWaiter>& waiter, Deadline deadline);
+  /// Ends it with the error, unless it has ended. `soon`: by a library thread.
+  void cancel(const std::shared_ptr<NestedWaiter>& waiter, const Error& why, bool soon);
+  /// Before a reservation ends.
+  void cancel_of(const ReservationState& reservation);
+
+  // ---- InnerConsumers ----
+
+  void add_spill_leaves(bool for_asker, Bytes most, std::vector<SpillLeaf>& leaves) override;
+  Bytes reclaimable() override;
+  Bytes page_bytes() override;
+  std::string spill_error() override;
+  /// Counts as spillable in the parent as its consumers are.
+  void update_can_spill();
+
  private:
+  // What is to be done with the mutex released.
+  struct After {
+    Bytes give_back = 0;
+    std::vector<std::shared_ptr<AsyncAcquire>> unneeded;
+  };
+
   void end_loan(std::int64_t bytes) override;
-  void give_back();
+  Bytes spare() const { return held_bytes_ - used_ - lent_ - claimed_; }
+  Bytes may_give() const;
+  After settle();
+  void carry_out(After after);
+  void ask_parent(const std::shared_ptr<NestedWaiter>& waiter, Deadline deadline);
+  void answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::int64_t> answer);
+  Error refused(ConsumerState& consumer, Bytes asked, bool acquiring, const Error& cause);
+  std::vector<std::shared_ptr<ConsumerState>> consumers() const;
 
   const std::shared_ptr<MemoryPool> parent_;  // shared: it outlives its children
   const std::string name_;
+  MemoryReservation held_;    // in the parent; at least held_bytes_
   mutable std::mutex mutex_;  // guards the rest
-  MemoryReservation held_;
+  Bytes held_bytes_ = 0;      // >= used + lent + claimed, but while grow() is at the parent
   Bytes used_ = 0;
   Bytes lent_ = 0;
+  Bytes claimed_ = 0;  // got by waiters
   Bytes retained_ = 0;
+  std::uint64_t refusals_ = 0;
+  std::deque<std::shared_ptr<NestedWaiter>> waiters_;  // by priority and arrival; shared with calls
   std::vector<std::shared_ptr<ConsumerState>> consumers_;
 };
 

@@ -12,25 +12,6 @@ namespace {
 // How often a clock that is not the steady one is looked at.
 constexpr Millis kVirtualTimeSlice = 2;
 
-/// While it lives its consumer is not chosen for spilling.
-class InsideCall {
- public:
-  InsideCall(ConsumerState& consumer, bool acquires) : consumer_(consumer), acquires_(acquires) {
-    consumer_.threads_inside.fetch_add(1);
-    if (acquires_) consumer_.threads_acquiring.fetch_add(1);
-  }
-  InsideCall(const InsideCall&) = delete;
-  InsideCall& operator=(const InsideCall&) = delete;
-  ~InsideCall() {
-    if (acquires_) consumer_.threads_acquiring.fetch_sub(1);
-    consumer_.threads_inside.fetch_sub(1);
-  }
-
- private:
-  ConsumerState& consumer_;
-  const bool acquires_;
-};
-
 }  // namespace
 
 std::shared_ptr<PoolCore> PoolCore::make(PoolCoreOptions options) {
@@ -74,11 +55,19 @@ std::vector<std::shared_ptr<ConsumerState>> PoolCore::consumers() const {
 }
 
 Bytes PoolCore::reclaimable() const {
-  const std::lock_guard lock(consumers_mutex_);
   Bytes sum = 0;
-  for (const auto& consumer : consumers_) {
-    if (consumer->can_spill && consumer->no_spill_sections.load() == 0) sum += consumer->used();
+  std::vector<std::shared_ptr<ConsumerState>> pools;  // they lock their own
+  {
+    const std::lock_guard lock(consumers_mutex_);
+    for (const auto& consumer : consumers_) {
+      if (consumer->stands_for_pool) {
+        pools.push_back(consumer);
+      } else {
+        sum += consumer->reclaimable();
+      }
+    }
   }
+  for (const auto& pool : pools) sum += pool->reclaimable();
   return sum;
 }
 
@@ -234,6 +223,11 @@ void PoolCore::cancel(const std::shared_ptr<AsyncAcquire>& request, const Error&
   request->done(fail(why));
 }
 
+void PoolCore::cancel_soon(AsyncAcquire& request) {
+  request.cancelled.store(true);
+  changed();
+}
+
 void PoolCore::cancel_of(ReservationState& reservation) {
   for (;;) {
     std::shared_ptr<AsyncAcquire> request;
@@ -254,6 +248,12 @@ void PoolCore::poll_async() {
   {
     const std::lock_guard lock(async_mutex_);
     for (auto request = async_.begin(); request != async_.end();) {
+      if ((*request)->cancelled.load()) {
+        cache_->cancel((*request)->waiter);
+        ended.emplace_back(*request, fail(ErrorCode::kCancelled, "it is not needed any more"));
+        request = async_.erase(request);
+        continue;
+      }
       lease::WaitStep step = cache_->poll((*request)->waiter);
       if (step.state == lease::WaitState::kWait) {
         ++request;

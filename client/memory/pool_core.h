@@ -34,6 +34,8 @@ struct AsyncAcquire : std::enable_shared_from_this<AsyncAcquire> {
   AcquireOptions options;
   AcquireCallback done;
   std::weak_ptr<PoolCore> core;
+  std::atomic<bool> cancelled{false};     // not needed any more: the pool's thread ends it
+  std::function<void(bool soon)> cancel;  // of a pool without a core
 };
 
 struct PoolCoreOptions {
@@ -48,6 +50,12 @@ struct Refused {
   Bytes asked = 0;
   bool acquiring = false;
   lease::LeaseRefusal why;
+};
+
+/// Who spills next.
+struct ChosenSpill {
+  SpillClaim claim;
+  bool is_asker = false;
 };
 
 class PoolCore : public std::enable_shared_from_this<PoolCore> {
@@ -76,6 +84,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   Result<Bytes> take_workspace(ReservationState& reservation, Deadline deadline);
   void start(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline);
   void cancel(const std::shared_ptr<AsyncAcquire>& request, const Error& why);
+  /// The same by the pool's thread, which calls back with no lock of the caller's held.
+  void cancel_soon(AsyncAcquire& request);
   /// Before a reservation ends.
   void cancel_of(ReservationState& reservation);
 
@@ -92,6 +102,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
 
   // ---- told by who uses what is reserved ----
 
+  /// By pages and by allocators that charge this pool.
+  Bytes allocated() const;
   /// The allocator charges this pool, until remove_allocator().
   void add_allocator(const BufferAllocator& allocator);
   void remove_allocator(const BufferAllocator& allocator);
@@ -116,17 +128,17 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   /// Until changed() has been called since `seen`, or `until` has come.
   void wait_change(std::uint64_t seen, Instant until);
   Instant at(Deadline deadline) const;
-  Bytes allocated() const;
   void start_thread();
 
   void run();
   Instant step();
   void poll_async();
   void spill_for(const lease::SpillNeed& need);
-  std::optional<SpillClaim> choose(const lease::SpillNeed& need,
-                                   const std::vector<std::uint64_t>& skipped, bool& busy);
+  std::vector<SpillLeaf> spill_leaves(const lease::SpillNeed& need) const;
+  std::optional<ChosenSpill> choose(const lease::SpillNeed& need,
+                                    const std::vector<std::uint64_t>& skipped, bool& busy);
   std::optional<lease::SpillNeed> same_need(const lease::SpillNeed& need);
-  Bytes spill_one(ConsumerState& consumer, const lease::SpillNeed& need);
+  Bytes spill_one(const ChosenSpill& chosen, const lease::SpillNeed& need);
   Bytes ask_cooperative(ConsumerState& consumer, const lease::SpillNeed& need);
   std::string why_nobody(const lease::SpillNeed& need);
   bool stopping();

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "client/memory/pool_core.h"
 
@@ -40,10 +41,9 @@ void PoolCore::spill_for(const lease::SpillNeed& first) {
     if (!need || stopping()) return;
     bool busy = false;
     bool asked = false;
-    if (const auto claim = choose(*need, skipped, busy)) {
+    if (const auto chosen = choose(*need, skipped, busy)) {
       asked = true;
-      ConsumerState& consumer = claim->consumer();
-      if (spill_one(consumer, *need) <= 0) skipped.push_back(consumer.id);
+      if (spill_one(*chosen, *need) <= 0) skipped.push_back(chosen->claim.consumer().id);
     }
     poll_async();  // without the claim: its call-backs may end the consumer
     if (asked) continue;
@@ -55,20 +55,30 @@ void PoolCore::spill_for(const lease::SpillNeed& first) {
   }
 }
 
+// Whose bytes would meet the need, nested pools' consumers among them.
+std::vector<SpillLeaf> PoolCore::spill_leaves(const lease::SpillNeed& need) const {
+  std::vector<SpillLeaf> leaves;
+  for (const auto& consumer : consumers()) {
+    const bool is_asker = need.asker == &consumer->account;
+    const bool barred = (need.only_asker && !is_asker) ||
+                        (need.task != nullptr && need.task != consumer->account.task) ||
+                        (consumer->stands_for_pool && consumer->no_spill_sections.load() > 0);
+    if (!barred) add_spill_leaf(consumer, is_asker, INT64_MAX, leaves);
+  }
+  return leaves;
+}
+
 // `busy`: one that cannot be asked now may be later.
-std::optional<SpillClaim> PoolCore::choose(const lease::SpillNeed& need,
-                                           const std::vector<std::uint64_t>& skipped, bool& busy) {
-  const auto all = consumers();
+std::optional<ChosenSpill> PoolCore::choose(const lease::SpillNeed& need,
+                                            const std::vector<std::uint64_t>& skipped, bool& busy) {
+  const auto leaves = spill_leaves(need);
   std::vector<SpillCandidate> candidates;
-  for (std::size_t order = 0; order < all.size(); ++order) {
-    ConsumerState& consumer = *all[order];
-    const bool is_asker = need.asker == &consumer.account;
-    const bool barred = !consumer.can_spill || (need.only_asker && !is_asker) ||
-                        (need.task != nullptr && need.task != consumer.account.task) ||
-                        std::find(skipped.begin(), skipped.end(), consumer.id) != skipped.end();
-    if (barred) continue;
-    const Bytes used = consumer.used();
+  for (std::size_t order = 0; order < leaves.size(); ++order) {
+    ConsumerState& consumer = *leaves[order].consumer;
+    if (std::find(skipped.begin(), skipped.end(), consumer.id) != skipped.end()) continue;
+    const Bytes used = leaves[order].used;
     if (used <= 0) continue;
+    const bool is_asker = leaves[order].is_asker;
     const int inside = consumer.threads_inside.load();
     if (consumer.no_spill_sections.load() > 0 || consumer.spilling.load() || inside > 0) {
       // One that waits in acquire() may wait for this very need: only a revocation waits for it.
@@ -80,22 +90,23 @@ std::optional<SpillClaim> PoolCore::choose(const lease::SpillNeed& need,
   }
   const SpillCandidate* chosen = choose_spill(candidates, need.bytes);
   if (chosen == nullptr) return std::nullopt;
-  SpillClaim claim(all[chosen->id]);
-  if (claim) return claim;
+  SpillClaim claim(leaves[chosen->id].consumer);
+  if (claim) return ChosenSpill{std::move(claim), chosen->is_asker};
   busy = true;
   return std::nullopt;
 }
 
-Bytes PoolCore::spill_one(ConsumerState& consumer, const lease::SpillNeed& need) {
+Bytes PoolCore::spill_one(const ChosenSpill& chosen, const lease::SpillNeed& need) {
+  ConsumerState& consumer = chosen.claim.consumer();
   const SpillMode mode(*cache_);
   spills_.fetch_add(1, std::memory_order_relaxed);
   Bytes freed = 0;
   if (consumer.spill) {
     SpillRequest request;
     request.bytes = need.bytes;
-    request.trigger = need.revocation                   ? SpillTrigger::kRevocation
-                      : need.asker == &consumer.account ? SpillTrigger::kSelf
-                                                        : SpillTrigger::kOther;
+    request.trigger = need.revocation   ? SpillTrigger::kRevocation
+                      : chosen.is_asker ? SpillTrigger::kSelf
+                                        : SpillTrigger::kOther;
     if (need.deadline < Instant::never()) {
       request.deadline = std::chrono::milliseconds(std::max<Millis>(0, need.deadline - now_()));
     }

@@ -2,13 +2,31 @@
 
 #include <utility>
 
+#include "client/memory/pool_core.h"
 #include "client/memory/refusal.h"
 #include "shared/format.h"
 
 namespace membroker::detail {
 
-TrackedPool::TrackedPool(std::shared_ptr<MemoryPool> inner, std::size_t top_n)
-    : inner_(std::move(inner)), top_n_(top_n) {}
+TrackedPool::TrackedPool(std::shared_ptr<MemoryPool> inner, std::size_t top_n,
+                         const std::shared_ptr<PoolWatch>& watch)
+    : inner_(std::move(inner)),
+      top_n_(top_n),
+      watch_(watch == nullptr ? nullptr : PoolAccess::state(*watch)) {
+  if (PoolCore* core = core_of(*inner_); watch_ != nullptr && core != nullptr) {
+    watch_->add_pool(core->shared_from_this());
+  }
+}
+
+std::vector<std::shared_ptr<WatchState>> watches_of(MemoryPool& pool) {
+  std::vector<std::shared_ptr<WatchState>> watches;
+  const auto* tracked = dynamic_cast<const TrackedPool*>(&pool);
+  while (tracked != nullptr) {
+    if (tracked->watch() != nullptr) watches.push_back(tracked->watch());
+    tracked = dynamic_cast<const TrackedPool*>(&tracked->inner());
+  }
+  return watches;
+}
 
 std::string TrackedPool::describe() const {
   return "track_consumers(inner_pool: " + inner_->describe() +

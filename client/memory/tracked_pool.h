@@ -6,17 +6,21 @@
 #include <vector>
 
 #include "client/memory/consumer_state.h"
+#include "client/memory/watch_state.h"
 #include "membroker/memory_pool.h"
 
 namespace membroker::detail {
 
 /// Another pool, whose refusals name its largest consumers. Reservations keep the inner pool's fast
-/// path. Thread-safe.
+/// path, unless there is a watch. Thread-safe.
 class TrackedPool final : public MemoryPool {
  public:
-  TrackedPool(std::shared_ptr<MemoryPool> inner, std::size_t top_n);
+  TrackedPool(std::shared_ptr<MemoryPool> inner, std::size_t top_n,
+              const std::shared_ptr<PoolWatch>& watch);
 
   MemoryPool& inner() const { return *inner_; }
+  /// Null: none.
+  const std::shared_ptr<WatchState>& watch() const { return watch_; }
 
   std::string describe() const override;
   std::string name() const override { return "track_consumers"; }
@@ -38,6 +42,7 @@ class TrackedPool final : public MemoryPool {
 
   const std::shared_ptr<MemoryPool> inner_;  // shared: others may use it too
   const std::size_t top_n_;
+  const std::shared_ptr<WatchState> watch_;  // shared by the pools it watches
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<ConsumerState>> consumers_;  // guarded by mutex_
 };

@@ -32,6 +32,7 @@ namespace membroker {
 class MemoryPool;
 class MemoryReservation;
 class NestedPool;
+class PoolWatch;
 class TaskFairPool;
 
 namespace detail {
@@ -113,6 +114,7 @@ class AcquireTicket {
   void cancel();
 
  private:
+  friend struct detail::PoolAccess;
   std::shared_ptr<detail::AsyncAcquire> request_;  // shared with the pool's thread
 };
 
@@ -306,8 +308,12 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   static std::shared_ptr<TaskFairPool> task_fair(std::int64_t size_bytes);
 
   /// The same pool; its refusals list the `top_n` largest consumers registered through this handle.
-  std::shared_ptr<MemoryPool> tracked(std::size_t top_n = 5);
-  /// A child that keeps up to `retained_bytes` once it has them.
+  /// With a watch (membroker/pool_watch.h) it also sees their peaks and what they really allocate.
+  std::shared_ptr<MemoryPool> tracked(std::size_t top_n = 5,
+                                      std::shared_ptr<PoolWatch> watch = nullptr);
+  /// A child that keeps up to `retained_bytes` once it has them. Here it counts as one consumer,
+  /// spillable while one of its own is; who spills is chosen among them as if they were this
+  /// pool's.
   std::shared_ptr<NestedPool> nested(std::string name, std::int64_t retained_bytes = 0);
 
   MemoryPool(const MemoryPool&) = delete;

@@ -1,7 +1,9 @@
-// bench_reserve reserve_1t|reserve_2t|reserve_floor [--quick]: try_grow and shrink of 4 KiB from
-// slack, on the sequence of datafusion_peer/.
+// bench_reserve reserve_1t|reserve_2t|reserve_floor [--quick]: try_grow and shrink of 4 KiB,
+// and of mixed sizes, from slack: the sequences of datafusion_peer/.
 
+#include <array>
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -23,8 +25,10 @@ MemoryReservation reserve(const std::shared_ptr<MemoryPool>& pool, const char* n
   return MemoryConsumer(name).with_can_spill(true).register_with(pool);
 }
 
-// The first call that fails ends it.
-Status work(MemoryReservation& reservation, std::int64_t pairs) {
+using Work = Status (*)(MemoryReservation& reservation, std::int64_t pairs);
+
+// The first call that fails ends it, here and below.
+Status uniform(MemoryReservation& reservation, std::int64_t pairs) {
   for (std::int64_t i = 0; i < pairs; ++i) {
     std::int64_t bytes = kGrown;
     asm volatile("" : "+r"(bytes));  // not a constant to the optimiser
@@ -34,8 +38,39 @@ Status work(MemoryReservation& reservation, std::int64_t pairs) {
   return {};
 }
 
+constexpr std::size_t kMixed = 1024;
+constexpr std::int64_t kMixedHeld = 8;
+
+// Sizes of 64 B to 256 KiB.
+std::array<std::int64_t, kMixed> mixed_sizes() {
+  std::array<std::int64_t, kMixed> sizes{};
+  std::uint64_t state = 1;
+  for (std::int64_t& size : sizes) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    size = std::int64_t{64} << ((state >> 33) % 13);
+  }
+  return sizes;
+}
+
+// Grows by one size after the other and shrinks by the one that is eight back.
+Status mixed(MemoryReservation& reservation, std::int64_t pairs) {
+  const std::array<std::int64_t, kMixed> sizes = mixed_sizes();
+  for (std::int64_t i = 0; i < pairs; ++i) {
+    std::int64_t bytes = sizes[static_cast<std::size_t>(i) % kMixed];
+    asm volatile("" : "+r"(bytes));
+    if (Status grown = reservation.try_grow(bytes); !grown) return grown;
+    if (i < kMixedHeld) continue;
+    bytes = sizes[static_cast<std::size_t>(i - kMixedHeld) % kMixed];
+    asm volatile("" : "+r"(bytes));
+    if (Status shrunk = reservation.shrink(bytes); !shrunk) return shrunk;
+  }
+  reservation.free();
+  return {};
+}
+
 // Wall nanoseconds per pair of each thread, one thread per reservation.
-Result<double> time(const std::vector<MemoryReservation*>& reservations, std::int64_t pairs) {
+Result<double> time(const std::vector<MemoryReservation*>& reservations, Work work,
+                    std::int64_t pairs) {
   std::atomic<std::size_t> ready{0};
   std::vector<Status> results(reservations.size());
   std::vector<double> times(reservations.size());
@@ -65,8 +100,9 @@ struct NamedPool {
 };
 
 bool print_time(const char* id, const std::string& case_name,
-                const std::vector<MemoryReservation*>& reservations, std::int64_t pairs) {
-  const Result<double> nanoseconds = time(reservations, pairs);
+                const std::vector<MemoryReservation*>& reservations, Work work,
+                std::int64_t pairs) {
+  const Result<double> nanoseconds = time(reservations, work, pairs);
   if (!nanoseconds) {
     std::fprintf(stderr, "bench_reserve: %s: %s\n", case_name.c_str(),
                  nanoseconds.error().to_string().c_str());
@@ -80,7 +116,8 @@ bool one_thread(const std::vector<NamedPool>& pools, std::int64_t pairs) {
   bool good = true;
   for (const NamedPool& named : pools) {
     MemoryReservation one = reserve(named.pool, "one");
-    good = print_time("reserve_1t", named.name, {&one}, pairs) && good;
+    good = print_time("reserve_1t", named.name, {&one}, uniform, pairs) && good;
+    good = print_time("reserve_1t", named.name + ", mixed", {&one}, mixed, pairs) && good;
   }
   return good;
 }
@@ -96,7 +133,7 @@ double time_addition(std::int64_t count) {
 
 bool against_floor(const NamedPool& plain, std::int64_t pairs) {
   MemoryReservation one = reserve(plain.pool, "one");
-  const bool good = print_time("reserve_floor", plain.name, {&one}, pairs);
+  const bool good = print_time("reserve_floor", plain.name, {&one}, uniform, pairs);
   print_figure("reserve_floor", plain.name, "ns", "peer:relaxed atomic add", time_addition(pairs));
   return good;
 }
@@ -106,13 +143,16 @@ bool two_threads(const std::vector<NamedPool>& pools, std::int64_t pairs) {
   for (const NamedPool& named : pools) {
     MemoryReservation one = reserve(named.pool, "one");
     MemoryReservation two = reserve(named.pool, "two");
-    good = print_time("reserve_2t", named.name + ", a consumer each", {&one, &two}, pairs) && good;
+    const std::string name = named.name + ", a consumer each";
+    good = print_time("reserve_2t", name, {&one, &two}, uniform, pairs) && good;
+    good = print_time("reserve_2t", name + ", mixed", {&one, &two}, mixed, pairs) && good;
   }
   MemoryReservation one = reserve(pools.front().pool, "one");
   MemoryReservation two = one.new_empty();
-  good = print_time("reserve_2t", "plain, one consumer", {&one, &two}, pairs) && good;
+  good = print_time("reserve_2t", "plain, one consumer", {&one, &two}, uniform, pairs) && good;
   MemoryReservation shared = reserve(pools.front().pool, "shared");
-  return print_time("reserve_2t", "plain, one reservation", {&shared, &shared}, pairs) && good;
+  return print_time("reserve_2t", "plain, one reservation", {&shared, &shared}, uniform, pairs) &&
+         good;
 }
 
 int run(const char* id, bool quick) {

@@ -1,6 +1,6 @@
-//! DataFusion's memory pools on the sequence of tests/bench/reserve: `try_grow` and `shrink` of
-//! 4 KiB. Called with the row's id and perhaps `--quick`; prints a line per figure, as README.md
-//! of the benches says.
+//! DataFusion's memory pools on the sequences of tests/bench/reserve: `try_grow` and `shrink` of
+//! 4 KiB, and of mixed sizes. Called with the row's id and perhaps `--quick`; prints a line per
+//! figure, as README.md of the benches says.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -33,15 +33,46 @@ fn reserve(pool: &Arc<dyn MemoryPool>, name: &str) -> MemoryReservation {
     MemoryConsumer::new(name).with_can_spill(true).register(pool)
 }
 
-fn work(reservation: &MemoryReservation, pairs: u64) {
+type Work = fn(&MemoryReservation, u64);
+
+fn uniform(reservation: &MemoryReservation, pairs: u64) {
     for _ in 0..pairs {
         black_box(reservation.try_grow(black_box(GROW_BYTES))).expect("the pool is far from full");
         reservation.shrink(black_box(GROW_BYTES));
     }
 }
 
+const MIXED: usize = 1024;
+const MIXED_HELD: usize = 8;
+
+/// Sizes of 64 B to 256 KiB, as in reserve.cc.
+fn mixed_sizes() -> [usize; MIXED] {
+    let mut state: u64 = 1;
+    std::array::from_fn(|_| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        64 << ((state >> 33) % 13)
+    })
+}
+
+/// Grows by one size after the other and shrinks by the one that is eight back.
+fn mixed(reservation: &MemoryReservation, pairs: u64) {
+    let sizes = mixed_sizes();
+    let mut held = 0;
+    for i in 0..pairs as usize {
+        let grown = black_box(sizes[i % MIXED]);
+        black_box(reservation.try_grow(grown)).expect("the pool is far from full");
+        held += grown;
+        if i >= MIXED_HELD {
+            let shrunk = black_box(sizes[(i - MIXED_HELD) % MIXED]);
+            reservation.shrink(shrunk);
+            held -= shrunk;
+        }
+    }
+    reservation.shrink(held);
+}
+
 /// Wall nanoseconds per pair of each thread.
-fn time(reservations: Vec<Arc<MemoryReservation>>, pairs: u64) -> f64 {
+fn time(reservations: Vec<Arc<MemoryReservation>>, work: Work, pairs: u64) -> f64 {
     let start = Arc::new(Barrier::new(reservations.len() + 1));
     let threads: Vec<_> = reservations
         .into_iter()
@@ -75,7 +106,8 @@ const POOLS: [(&str, &str, MakePool); 3] = [
 fn one_thread(pairs: u64) {
     for (case, peer, pool) in POOLS {
         let one = Arc::new(reserve(&pool(), "one"));
-        print("reserve_1t", case, peer, time(vec![one], pairs));
+        print("reserve_1t", case, peer, time(vec![Arc::clone(&one)], uniform, pairs));
+        print("reserve_1t", &format!("{case}, mixed"), peer, time(vec![one], mixed, pairs));
     }
 }
 
@@ -84,16 +116,17 @@ fn two_threads(pairs: u64) {
         let pool = make();
         let each = ["one", "two"].map(|name| Arc::new(reserve(&pool, name)));
         let case = format!("{case}, a consumer each");
-        print("reserve_2t", &case, peer, time(each.to_vec(), pairs));
+        print("reserve_2t", &case, peer, time(each.to_vec(), uniform, pairs));
+        print("reserve_2t", &format!("{case}, mixed"), peer, time(each.to_vec(), mixed, pairs));
     }
     let pool = greedy();
     let one = reserve(&pool, "one");
     let two = Arc::new(one.new_empty());
     let both = vec![Arc::new(one), two];
-    print("reserve_2t", "plain, one consumer", "GreedyMemoryPool", time(both, pairs));
+    print("reserve_2t", "plain, one consumer", "GreedyMemoryPool", time(both, uniform, pairs));
     let shared = Arc::new(reserve(&pool, "shared"));
     let both = vec![Arc::clone(&shared), shared];
-    print("reserve_2t", "plain, one reservation", "GreedyMemoryPool", time(both, pairs));
+    print("reserve_2t", "plain, one reservation", "GreedyMemoryPool", time(both, uniform, pairs));
 }
 
 fn main() {

@@ -73,12 +73,12 @@ Bytes PoolCore::reclaimable() const {
 
 // ---- what is used ----
 
-void PoolCore::add_allocator(const BufferAllocator& allocator) {
+void PoolCore::add_allocator(const ChargingSource& allocator) {
   const std::lock_guard lock(allocators_mutex_);
   allocators_.push_back(&allocator);
 }
 
-void PoolCore::remove_allocator(const BufferAllocator& allocator) {
+void PoolCore::remove_allocator(const ChargingSource& allocator) {
   if (cut_off()) return;
   const std::lock_guard lock(allocators_mutex_);
   std::erase(allocators_, &allocator);
@@ -88,7 +88,7 @@ Bytes PoolCore::allocated() const {
   Bytes sum = 0;
   for (const auto& consumer : consumers()) sum += consumer->page_bytes();
   const std::lock_guard lock(allocators_mutex_);
-  for (const BufferAllocator* allocator : allocators_) sum += allocator->bytes_allocated();
+  for (const ChargingSource* allocator : allocators_) sum += allocator->allocated_bytes();
   return sum;
 }
 

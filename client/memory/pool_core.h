@@ -14,7 +14,6 @@
 #include "client/lease/lease_cache.h"
 #include "client/memory/consumer_state.h"
 #include "client/memory/spill_choice.h"
-#include "membroker/allocator.h"
 #include "membroker/memory_pool.h"
 
 /// \file
@@ -35,7 +34,18 @@ struct AsyncAcquire : std::enable_shared_from_this<AsyncAcquire> {
   AcquireCallback done;
   std::weak_ptr<PoolCore> core;
   std::atomic<bool> cancelled{false};     // not needed any more: the pool's thread ends it
+  std::function<void(Deadline)> start;    // of a pool without a core
   std::function<void(bool soon)> cancel;  // of a pool without a core
+};
+
+/// An allocator that charges a pool, as the pool sees it: allocators are built on pools.
+class ChargingSource {
+ public:
+  /// Thread-safe.
+  virtual Bytes allocated_bytes() const noexcept = 0;
+
+ protected:
+  ~ChargingSource() = default;
 };
 
 struct PoolCoreOptions {
@@ -105,8 +115,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   /// By pages and by allocators that charge this pool.
   Bytes allocated() const;
   /// The allocator charges this pool, until remove_allocator().
-  void add_allocator(const BufferAllocator& allocator);
-  void remove_allocator(const BufferAllocator& allocator);
+  void add_allocator(const ChargingSource& allocator);
+  void remove_allocator(const ChargingSource& allocator);
   void count_spill_files(Bytes written) {
     spill_files_.fetch_add(written, std::memory_order_relaxed);
   }
@@ -154,7 +164,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   std::vector<std::shared_ptr<ConsumerState>> consumers_;  // by registration
 
   mutable std::mutex allocators_mutex_;
-  std::vector<const BufferAllocator*> allocators_;  // guarded by allocators_mutex_
+  std::vector<const ChargingSource*> allocators_;  // guarded by allocators_mutex_
 
   std::mutex async_mutex_;
   std::list<std::shared_ptr<AsyncAcquire>> async_;  // guarded by async_mutex_

@@ -12,7 +12,7 @@ namespace membroker {
 namespace {
 
 // Thread-safe. Blocks are the backend's; this only pays for them.
-class ChargingAllocator final : public ReservationAllocator {
+class ChargingAllocator final : public ReservationAllocator, private detail::ChargingSource {
  public:
   ChargingAllocator(MemoryReservation reservation, std::shared_ptr<BufferAllocator> backend)
       : reservation_(std::move(reservation)),
@@ -50,6 +50,8 @@ class ChargingAllocator final : public ReservationAllocator {
   }
 
  private:
+  Bytes allocated_bytes() const noexcept override { return bytes_allocated(); }
+
   Result<std::uint8_t*> do_allocate(std::int64_t size, std::int64_t alignment) override {
     if (auto paid = charge(size); !paid) return fail(paid.error());
     auto block = backend_->allocate(size, alignment);

@@ -166,9 +166,11 @@ struct PoolAccess {
     return MemoryConsumer(std::move(state));
   }
   static const std::shared_ptr<WatchState>& state(const PoolWatch& watch);
-  static const std::shared_ptr<AsyncAcquire>& request(const AcquireTicket& ticket) {
-    return ticket.request_;
-  }
+  /// acquire_async() in two steps, of a pool with a core or a nested one.
+  static std::shared_ptr<AsyncAcquire> prepare(MemoryReservation& reservation, std::int64_t min,
+                                               std::int64_t want, AcquireCallback done,
+                                               const AcquireOptions& options);
+  static void launch(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline);
   /// Not needed any more: a library thread ends it.
   static void cancel_soon(AsyncAcquire& request);
   static MemoryReservation reservation(ReservationState* state) { return MemoryReservation(state); }

@@ -53,30 +53,56 @@ AcquireCallback noting(const ReservationState& state, AcquireCallback done) {
   };
 }
 
-AcquireTicket start(detail::Nested& pool, ReservationState& state, std::int64_t min,
-                    std::int64_t want, Deadline deadline, AcquireCallback done,
-                    const AcquireOptions& options) {
-  auto waiter = std::make_shared<detail::NestedWaiter>();
-  waiter->consumer = state.consumer;
-  waiter->reservation = &state;
+}  // namespace
+
+std::shared_ptr<detail::AsyncAcquire> detail::PoolAccess::prepare(MemoryReservation& reservation,
+                                                                  std::int64_t min,
+                                                                  std::int64_t want,
+                                                                  AcquireCallback done,
+                                                                  const AcquireOptions& options) {
+  ReservationState* state = PoolAccess::state(reservation);
+  if (!state->watches.empty()) done = noting(*state, std::move(done));
+  auto request = std::make_shared<AsyncAcquire>();
+  if (state->core != nullptr) {
+    request->waiter.shard = state;
+    request->waiter.min = min;
+    request->waiter.want = want;
+    request->waiter.priority = options.priority;
+    request->reservation = state;
+    request->done = std::move(done);
+    request->core = state->core->weak_from_this();
+    return request;
+  }
+  Nested* pool = nested_of(*state->pool);
+  auto waiter = std::make_shared<NestedWaiter>();
+  waiter->consumer = state->consumer;
+  waiter->reservation = state;
   waiter->adds = true;
   waiter->min = min;
   waiter->want = want;
   waiter->priority = options.priority;
   waiter->done = std::move(done);
-  auto request = std::make_shared<detail::AsyncAcquire>();
-  const std::weak_ptr<MemoryPool> its_pool = pool.weak_from_this();
+  const std::weak_ptr<MemoryPool> its_pool = pool->weak_from_this();
   request->cancel = [its_pool, weak = std::weak_ptr(waiter)](bool soon) {
-    const auto nested = std::static_pointer_cast<detail::Nested>(its_pool.lock());
+    const auto nested = std::static_pointer_cast<Nested>(its_pool.lock());
     const auto open = weak.lock();
     if (nested == nullptr || open == nullptr) return;
     nested->cancel(open, Error(ErrorCode::kCancelled, "the caller cancelled the request"), soon);
   };
-  pool.start(waiter, deadline);
-  return AcquireTicket(std::move(request));
+  request->start = [pool, waiter](Deadline deadline) {
+    waiter->deadline = deadline;
+    pool->start(waiter);
+  };
+  return request;
 }
 
-}  // namespace
+void detail::PoolAccess::launch(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline) {
+  if (const auto core = request->core.lock()) {
+    core->start(request, deadline);
+  } else if (auto start = std::exchange(request->start, nullptr)) {
+    start(deadline);
+  }
+}
 
 void detail::PoolAccess::cancel_soon(AsyncAcquire& request) {
   if (const auto core = request.core.lock()) {
@@ -215,26 +241,16 @@ AcquireTicket MemoryReservation::acquire_async(std::int64_t min, std::int64_t wa
                                                Deadline deadline, AcquireCallback done,
                                                const AcquireOptions& options) {
   ReservationState* state = PoolAccess::state(*this);
-  detail::Nested* nested =
-      state == nullptr || state->core != nullptr ? nullptr : detail::nested_of(*state->pool);
-  const bool now = min < 0 || want < min || want == 0 || state == nullptr ||
-                   (state->core == nullptr && nested == nullptr) || detail::inside_spill() ||
-                   inert(*state);
+  const bool plain =
+      state != nullptr && state->core == nullptr && detail::nested_of(*state->pool) == nullptr;
+  const bool now = min < 0 || want < min || want == 0 || state == nullptr || plain ||
+                   detail::inside_spill() || inert(*state);
   if (now) {
     done(acquire(min, want, Deadline::now(), options));
     return {};
   }
-  if (!state->watches.empty()) done = noting(*state, std::move(done));
-  if (nested != nullptr) return start(*nested, *state, min, want, deadline, done, options);
-  auto request = std::make_shared<detail::AsyncAcquire>();
-  request->waiter.shard = state;
-  request->waiter.min = min;
-  request->waiter.want = want;
-  request->waiter.priority = options.priority;
-  request->reservation = state;
-  request->done = std::move(done);
-  request->core = state->core->weak_from_this();
-  state->core->start(request, deadline);
+  auto request = PoolAccess::prepare(*this, min, want, std::move(done), options);
+  PoolAccess::launch(request, deadline);
   return AcquireTicket(std::move(request));
 }
 

@@ -130,28 +130,29 @@ void Nested::shrink(MemoryReservation&, std::int64_t n) {
   carry_out(std::move(after));
 }
 
-// Free bytes are the waiters' first; above what is retained they are the parent's.
+// What is free above the retained bytes is the parent's, who serves the waiters here with it in
+// their turn. The rest is theirs at once, and what they asked the parent for is asked anew.
 Nested::After Nested::settle() {
   After after;
+  after.give_back = std::max<Bytes>(0, held_bytes_ - std::max(retained_, held_bytes_ - spare()));
+  held_bytes_ -= after.give_back;
   for (const bool all : {false, true}) {
     for (const auto& waiter : waiters_) {
       const Bytes missing = (all ? waiter->want : waiter->min) - waiter->got;
-      const Bytes given = std::clamp<Bytes>(missing, 0, std::max<Bytes>(0, spare()));
+      const Bytes given = std::min(missing, spare());
+      if (given <= 0) continue;
       waiter->got += given;
       claimed_ += given;
-      if (waiter->got < waiter->min || waiter->unneeded || given == 0) continue;
-      waiter->unneeded = true;
-      if (waiter->asked != nullptr) after.unneeded.push_back(waiter->asked);
+      if (!waiter->stale && waiter->asked != nullptr) after.stale.push_back(waiter->asked);
+      waiter->stale = true;
     }
   }
-  after.give_back = std::max<Bytes>(0, held_bytes_ - std::max(retained_, held_bytes_ - spare()));
-  held_bytes_ -= after.give_back;
   return after;
 }
 
 void Nested::carry_out(After after) {
   if (after.give_back > 0) static_cast<void>(held_.shrink(after.give_back));
-  for (const auto& request : after.unneeded) PoolAccess::cancel_soon(*request);
+  for (const auto& request : after.stale) PoolAccess::cancel_soon(*request);
 }
 
 // ---- consumers ----

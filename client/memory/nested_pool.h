@@ -22,11 +22,13 @@ struct NestedWaiter {
   Bytes min = 0;
   Bytes want = 0;
   std::int32_t priority = 0;
+  Deadline deadline = Deadline::never();
   AcquireCallback done;
 
   Bytes got = 0;
   std::shared_ptr<AsyncAcquire> asked;  // at the parent; shared with it
-  bool unneeded = false;                // what was asked there
+  bool stale = false;                   // it got bytes here since it asked there
+  bool unneeded = false;                // the caller has enough
   std::optional<Error> cancelled;       // by the caller, and why
 };
 
@@ -61,7 +63,7 @@ class Nested final : public NestedPool, public InnerConsumers {
   // ---- acquire_async ----
 
   /// Calls back with the answer, by the deadline; maybe before it returns.
-  void start(const std::shared_ptr<NestedWaiter>& waiter, Deadline deadline);
+  void start(const std::shared_ptr<NestedWaiter>& waiter);
   /// Ends it with the error, unless it has ended. `soon`: by a library thread.
   void cancel(const std::shared_ptr<NestedWaiter>& waiter, const Error& why, bool soon);
   /// Before a reservation ends.
@@ -80,7 +82,7 @@ class Nested final : public NestedPool, public InnerConsumers {
   // What is to be done with the mutex released.
   struct After {
     Bytes give_back = 0;
-    std::vector<std::shared_ptr<AsyncAcquire>> unneeded;
+    std::vector<std::shared_ptr<AsyncAcquire>> stale;
   };
 
   void end_loan(std::int64_t bytes) override;
@@ -88,7 +90,7 @@ class Nested final : public NestedPool, public InnerConsumers {
   Bytes may_give() const;
   After settle();
   void carry_out(After after);
-  void ask_parent(const std::shared_ptr<NestedWaiter>& waiter, Deadline deadline);
+  void ask_parent(const std::shared_ptr<NestedWaiter>& waiter);
   void answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::int64_t> answer);
   Error refused(ConsumerState& consumer, Bytes asked, bool acquiring, const Error& cause);
   std::vector<std::shared_ptr<ConsumerState>> consumers() const;

@@ -5,8 +5,7 @@
 #include "client/memory/nested_pool.h"
 
 /// \file
-/// acquire() of a nested pool: what is missing is asked of the parent, which spills for it; bytes
-/// that come free here meanwhile are the waiters' too, whichever comes first.
+/// acquire() of a nested pool: what is missing is asked of the parent, which spills for it.
 
 namespace membroker::detail {
 namespace {
@@ -46,12 +45,13 @@ Result<std::int64_t> Nested::acquire(MemoryReservation& reservation, std::int64_
   waiter->min = min;
   waiter->want = want;
   waiter->priority = options.priority;
+  waiter->deadline = deadline;
   waiter->done = [answer](Result<std::int64_t> result) {
     const std::lock_guard lock(answer->mutex);
     answer->result = std::move(result);
     answer->condition.notify_all();
   };
-  start(waiter, deadline);
+  start(waiter);
   const bool never = deadline.at > Deadline::Clock::time_point::max() - kParentsGrace;
   const auto until = never ? Deadline::Clock::time_point::max()
                            : std::max(deadline.at, Deadline::Clock::now()) + kParentsGrace;
@@ -63,7 +63,7 @@ Result<std::int64_t> Nested::acquire(MemoryReservation& reservation, std::int64_
   return std::move(*answer->result);
 }
 
-void Nested::start(const std::shared_ptr<NestedWaiter>& waiter, Deadline deadline) {
+void Nested::start(const std::shared_ptr<NestedWaiter>& waiter) {
   bool enough = false;
   After after;
   {
@@ -74,71 +74,75 @@ void Nested::start(const std::shared_ptr<NestedWaiter>& waiter, Deadline deadlin
     waiters_.insert(place, waiter);
     after = settle();
     enough = waiter->got >= waiter->want;
-    waiter->unneeded = enough;
   }
   carry_out(std::move(after));
   if (enough) {
     answered(waiter, 0);
   } else {
-    ask_parent(waiter, deadline);
+    ask_parent(waiter);
   }
 }
 
-void Nested::ask_parent(const std::shared_ptr<NestedWaiter>& waiter, Deadline deadline) {
+void Nested::ask_parent(const std::shared_ptr<NestedWaiter>& waiter) {
   if (inside_spill()) {
     answered(waiter, fail(grow_in_spill()));
     return;
   }
+  const AcquireOptions options{waiter->priority, true};
+  const bool waits = core_of(*parent_) != nullptr || nested_of(*parent_) != nullptr;
+  std::shared_ptr<AsyncAcquire> request;
   Bytes min = 0;
   Bytes want = 0;
   {
     const std::lock_guard lock(mutex_);
+    waiter->stale = false;
     min = std::max<Bytes>(0, waiter->min - waiter->got);
     want = waiter->want - waiter->got;
-  }
-  const AcquireOptions options{waiter->priority, true};
-  const bool waits = core_of(*parent_) != nullptr || nested_of(*parent_) != nullptr;
-  if (!waits) {
-    answered(waiter, held_.acquire(min, want, waiter->adds ? Deadline::now() : deadline, options));
-    return;
-  }
-  const auto self = std::static_pointer_cast<Nested>(shared_from_this());
-  const std::weak_ptr<Nested> weak = self;
-  auto ticket = held_.acquire_async(
-      min, want, deadline,
-      [weak, waiter](Result<std::int64_t> result) {
+    if (waits && !waiter->unneeded) {
+      const auto self = std::static_pointer_cast<Nested>(shared_from_this());
+      auto done = [weak = std::weak_ptr(self), waiter](Result<std::int64_t> result) {
         if (const auto pool = weak.lock()) pool->answered(waiter, std::move(result));
-      },
-      options);
-  std::shared_ptr<AsyncAcquire> unneeded;
-  {
-    const std::lock_guard lock(mutex_);
-    const bool open = std::find(waiters_.begin(), waiters_.end(), waiter) != waiters_.end();
-    if (open) waiter->asked = PoolAccess::request(ticket);
-    if (open && waiter->unneeded) unneeded = waiter->asked;
+      };
+      request = PoolAccess::prepare(held_, min, want, std::move(done), options);
+      waiter->asked = request;
+    }
   }
-  if (unneeded != nullptr) PoolAccess::cancel_soon(*unneeded);
+  if (request != nullptr) {
+    PoolAccess::launch(request, waiter->deadline);
+  } else if (waits) {
+    answered(waiter, fail(ErrorCode::kCancelled, "it is not needed any more"));
+  } else {
+    const Deadline until = waiter->adds ? Deadline::now() : waiter->deadline;
+    answered(waiter, held_.acquire(min, want, until, options));
+  }
 }
 
-// The parent's last word about it.
+// The parent's word about what was asked there.
 void Nested::answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::int64_t> answer) {
   After after;
   Result<std::int64_t> result = 0;
   std::optional<Error> denied;
+  bool again = false;
   {
     const std::lock_guard lock(mutex_);
+    waiter->asked.reset();
     if (answer) {
       held_bytes_ += *answer;
       const Bytes taken = std::min(*answer, waiter->want - waiter->got);
       waiter->got += taken;
       claimed_ += taken;
     }
-    std::erase(waiters_, waiter);
-    waiter->asked.reset();
-    claimed_ -= waiter->got;
-    if (waiter->cancelled) {
+    const bool enough = waiter->got >= waiter->min;
+    again = waiter->stale && !enough && !waiter->unneeded && !waiter->cancelled;
+    if (!again) {
+      std::erase(waiters_, waiter);
+      claimed_ -= waiter->got;
+    }
+    if (again) {
+      // Less is missing by now.
+    } else if (waiter->cancelled) {
       result = fail(*waiter->cancelled);
-    } else if (waiter->got >= waiter->min) {
+    } else if (enough) {
       result = waiter->got;
       used_ += waiter->got;
       if (waiter->adds) waiter->reservation->add_plain(waiter->got);
@@ -149,6 +153,10 @@ void Nested::answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::i
     after = settle();
   }
   carry_out(std::move(after));
+  if (again) {
+    ask_parent(waiter);
+    return;
+  }
   if (denied) result = fail(refused(*waiter->consumer, waiter->min, true, *denied));
   waiter->done(std::move(result));
 }
@@ -162,7 +170,7 @@ void Nested::cancel(const std::shared_ptr<NestedWaiter>& waiter, const Error& wh
     waiter->unneeded = true;
     asked = waiter->asked;
   }
-  if (asked == nullptr) return;  // whoever asks sees that it is not needed
+  if (asked == nullptr) return;  // who is about to ask sees that it is not needed
   if (soon) {
     PoolAccess::cancel_soon(*asked);
   } else {

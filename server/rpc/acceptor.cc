@@ -34,9 +34,14 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kAcceptsPerWake = 64;
 constexpr std::chrono::milliseconds kPauseAfterFailure{100};
+// Refused connections that may stay open for the answer to be read. Each may hold up a thread of
+// gRPC's by not reading.
+constexpr std::uint32_t kLingeringMax = 2;
 
-// Gives every connection a number that was not in use for long. Starts half way up, so that
-// dups and pidfds, which take the lowest free number, seldom get in between.
+// Gives every connection a number that was not in use for long, through whichever door it came: the
+// numbers are the process's, and a late RPC of one door must not find a newer peer of the other.
+// Starts half way up, so that dups and pidfds, which take the lowest free number, seldom get in
+// between.
 class FdRotation {
  public:
   FdRotation() {
@@ -49,7 +54,7 @@ class FdRotation {
   }
 
   Result<UniqueFd> move(UniqueFd fd) {
-    const int wanted = base_ + static_cast<int>(next_++ % span_);
+    const int wanted = base_ + static_cast<int>(next().fetch_add(1) % span_);
     int moved = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, wanted);
     if (moved < 0) moved = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, base_);
     if (moved < 0) return fail(errno_error("move an accepted descriptor", errno));
@@ -57,9 +62,13 @@ class FdRotation {
   }
 
  private:
+  static std::atomic<std::uint32_t>& next() {
+    static std::atomic<std::uint32_t> number = 0;
+    return number;
+  }
+
   int base_ = 0;
   std::uint32_t span_ = 1;
-  std::uint32_t next_ = 0;
 };
 
 // N of "fd:<N>", which gRPC says of a connection that it was handed; -1 for any other.
@@ -80,20 +89,26 @@ class AsioAcceptor final : public Acceptor {
 
   Status begin();
   std::optional<Connection> begin_rpc(const std::string& grpc_peer) override;
+  void refuse_rpc(const std::string& grpc_peer) override;
   bool knows(const std::string& grpc_peer) const override;
   void shutdown_connection(std::uint64_t generation) override;
+  void shutdown_all() override;
   void stop_accepting() override;
 
  private:
   struct Entry {
     Connection connection;
     UniqueFd watched;  // a dup, ours as long as the entry lives
-    bool rpc_begun = false;
+    std::uint64_t rpcs = 0;
+    bool lingers = false;  // an RPC was refused
   };
   struct Deadline {
     Clock::time_point at;
     std::uint64_t generation = 0;
+    bool refused = false;  // closes the connection also if an RPC has begun
   };
+
+  Entry* find(const std::string& grpc_peer);  // mutex_ is held
 
   // All of these run on the thread.
   void wait_for_connections();
@@ -104,7 +119,8 @@ class AsioAcceptor final : public Acceptor {
   void wait_for_closes();
   void collect_closes();
   void close_entry(std::uint64_t generation);
-  void arm_first_rpc_timer();
+  void set_deadline(std::uint64_t generation, bool refused);
+  void arm_deadline_timer();
   void refuse(const broker::Peer& peer, const Error& error);
 
   const AcceptorOptions options_;
@@ -120,8 +136,8 @@ class AsioAcceptor final : public Acceptor {
   // One epoll set of our own for RDHUP: Asio's would wake the thread for every frame read by gRPC.
   asio::posix::stream_descriptor closes_{io_};
   asio::steady_timer pause_{io_};
-  asio::steady_timer first_rpc_timer_{io_};
-  std::deque<Deadline> first_rpc_;  // by time
+  asio::steady_timer deadline_timer_{io_};
+  std::deque<Deadline> deadlines_;  // by time
   FdRotation rotation_;
   std::uint64_t last_generation_ = 0;
 
@@ -129,6 +145,7 @@ class AsioAcceptor final : public Acceptor {
   std::unordered_map<std::uint64_t, Entry> entries_;
   std::unordered_map<int, std::uint64_t> generation_of_fd_;
   std::map<uid_t, std::uint32_t> connections_of_uid_;
+  std::uint32_t lingering_ = 0;
 
   std::thread thread_;
 };
@@ -195,9 +212,7 @@ void AsioAcceptor::admit(UniqueFd fd) {
   if (!moved) return refuse(found->peer, moved.error());
   const auto connection = record(found->peer, *moved);
   if (!connection) return refuse(found->peer, connection.error());
-  first_rpc_.push_back(
-      {Clock::now() + std::chrono::milliseconds(options_.first_rpc_ms), connection->generation});
-  if (first_rpc_.size() == 1) arm_first_rpc_timer();
+  set_deadline(connection->generation, false);
   hooks_.on_accepted(found->peer, std::move(found->pidfd));
   hooks_.hand_over(std::move(*moved));
 }
@@ -264,6 +279,7 @@ void AsioAcceptor::close_entry(std::uint64_t generation) {
     // gRPC's descriptor may still be open, and an epoll item lives as long as its file does.
     ::epoll_ctl(closes_.native_handle(), EPOLL_CTL_DEL, at->second.watched.get(), nullptr);
     ::shutdown(at->second.watched.get(), SHUT_RDWR);  // a peer that closed one direction only
+    if (at->second.lingers) --lingering_;
     entries_.erase(at);
     const auto of_fd = generation_of_fd_.find(connection.fd);
     if (of_fd != generation_of_fd_.end() && of_fd->second == generation) {
@@ -275,31 +291,60 @@ void AsioAcceptor::close_entry(std::uint64_t generation) {
   hooks_.on_closed(connection);
 }
 
-void AsioAcceptor::arm_first_rpc_timer() {
-  first_rpc_timer_.expires_at(first_rpc_.front().at);
-  first_rpc_timer_.async_wait([this](const asio::error_code& error) {
+void AsioAcceptor::set_deadline(std::uint64_t generation, bool refused) {
+  const auto at = Clock::now() + std::chrono::milliseconds(options_.first_rpc_ms);
+  deadlines_.push_back({at, generation, refused});
+  if (deadlines_.size() == 1) arm_deadline_timer();
+}
+
+void AsioAcceptor::arm_deadline_timer() {
+  deadline_timer_.expires_at(deadlines_.front().at);
+  deadline_timer_.async_wait([this](const asio::error_code& error) {
     if (error) return;
     const auto now = Clock::now();
-    while (!first_rpc_.empty() && first_rpc_.front().at <= now) {
-      const std::uint64_t generation = first_rpc_.front().generation;
-      first_rpc_.pop_front();
+    while (!deadlines_.empty() && deadlines_.front().at <= now) {
+      const Deadline passed = deadlines_.front();
+      deadlines_.pop_front();
       const std::lock_guard lock(mutex_);
-      const auto at = entries_.find(generation);
-      if (at != entries_.end() && !at->second.rpc_begun) {
+      const auto at = entries_.find(passed.generation);
+      if (at != entries_.end() && (passed.refused || at->second.rpcs == 0)) {
         ::shutdown(at->second.watched.get(), SHUT_RDWR);
       }
     }
-    if (!first_rpc_.empty()) arm_first_rpc_timer();
+    if (!deadlines_.empty()) arm_deadline_timer();
   });
 }
 
 std::optional<Connection> AsioAcceptor::begin_rpc(const std::string& grpc_peer) {
   const std::lock_guard lock(mutex_);
+  Entry* const entry = find(grpc_peer);
+  if (entry == nullptr) return std::nullopt;
+  if (++entry->rpcs <= options_.rpcs_max) return entry->connection;
+  ::shutdown(entry->watched.get(), SHUT_RDWR);
+  return std::nullopt;
+}
+
+void AsioAcceptor::refuse_rpc(const std::string& grpc_peer) {
+  std::uint64_t generation = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    Entry* const entry = find(grpc_peer);
+    if (entry == nullptr) return;
+    ++entry->rpcs;
+    if (entry->lingers || lingering_ >= kLingeringMax) {
+      ::shutdown(entry->watched.get(), SHUT_RDWR);
+      return;
+    }
+    entry->lingers = true;
+    ++lingering_;
+    generation = entry->connection.generation;
+  }
+  asio::post(io_, [this, generation] { set_deadline(generation, true); });
+}
+
+AsioAcceptor::Entry* AsioAcceptor::find(const std::string& grpc_peer) {
   const auto of_fd = generation_of_fd_.find(number_of(grpc_peer));
-  if (of_fd == generation_of_fd_.end()) return std::nullopt;
-  Entry& entry = entries_.at(of_fd->second);
-  entry.rpc_begun = true;
-  return entry.connection;
+  return of_fd == generation_of_fd_.end() ? nullptr : &entries_.at(of_fd->second);
 }
 
 bool AsioAcceptor::knows(const std::string& grpc_peer) const {
@@ -311,6 +356,11 @@ void AsioAcceptor::shutdown_connection(std::uint64_t generation) {
   const std::lock_guard lock(mutex_);
   const auto at = entries_.find(generation);
   if (at != entries_.end()) ::shutdown(at->second.watched.get(), SHUT_RDWR);
+}
+
+void AsioAcceptor::shutdown_all() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [generation, entry] : entries_) ::shutdown(entry.watched.get(), SHUT_RDWR);
 }
 
 void AsioAcceptor::stop_accepting() {

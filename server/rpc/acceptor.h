@@ -17,7 +17,9 @@
 ///
 /// Every accepted descriptor is moved to a rotating number, so that a late RPC cannot be taken for
 /// a newer peer, and recorded with its identity. The acceptor keeps a dup and polls it for RDHUP;
-/// shutdown() of the dup makes gRPC close. A connection that starts no RPC within 5 s is shut down.
+/// shutdown() of the dup makes gRPC close. A connection that starts no RPC within 5 s is shut down,
+/// and so is one that starts too many or whose RPC is refused: a peer that does not read holds up
+/// whoever answers it.
 ///
 /// Thread-safe. Call-backs run on the acceptor's thread and must not block.
 
@@ -28,7 +30,8 @@ struct AcceptorOptions {
   unsigned mode = 0660;
   std::uint32_t connections_max = 4'096;
   std::uint32_t connections_per_uid_max = 1'024;
-  std::int64_t first_rpc_ms = 5'000;
+  std::int64_t first_rpc_ms = 5'000;    // also the time to read why an RPC is refused
+  std::uint64_t rpcs_max = UINT64_MAX;  // of a connection, ever
   bool allow_unwatched = false;  // peers whose process cannot be seen (another pid namespace)
   bool use_peerpidfd = true;     // false: as on kernels before 6.5
 };
@@ -61,12 +64,16 @@ class Acceptor {
   virtual ~Acceptor() = default;
 
   /// The connection behind "fd:<N>"; marks that an RPC has begun. Nothing for an unknown or closed
-  /// number: refuse the RPC.
+  /// number, and for a connection that has had too many: refuse the RPC.
   virtual std::optional<Connection> begin_rpc(const std::string& grpc_peer) = 0;
+  /// An RPC of that connection is refused: makes gRPC close it, after `first_rpc_ms` if it is the
+  /// first one and few others linger, else at once. An unknown connection: nothing.
+  virtual void refuse_rpc(const std::string& grpc_peer) = 0;
   /// Whether there is a connection behind "fd:<N>".
   virtual bool knows(const std::string& grpc_peer) const = 0;
   /// Makes gRPC close the connection.
   virtual void shutdown_connection(std::uint64_t generation) = 0;
+  virtual void shutdown_all() = 0;
   /// No new connections; the live ones stay.
   virtual void stop_accepting() = 0;
 };

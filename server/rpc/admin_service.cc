@@ -66,6 +66,7 @@ Result<broker::Peer> AdminService::authorise(const grpc::ServerContext& context,
                    broker::in_any_group(*peer, options_.gids);
   if (!may) {
     spdlog::warn("admin_denied pid={} uid={}", peer->pid, peer->uid);
+    broker_.refuse_admin(context.peer());
     return fail(ErrorCode::kPermissionDenied,
                 fmt::format("uid {} is not an admin of this daemon", peer->uid));
   }

@@ -26,6 +26,8 @@ class AdminBackend {
   virtual std::shared_ptr<const broker::Snapshot> snapshot() const = 0;
   /// Who is behind an RPC; nothing if it did not come in through the admins' door.
   virtual std::optional<broker::Peer> admin_peer(const std::string& grpc_peer) = 0;
+  /// Closes the connection, once there was time to read why the RPC is refused.
+  virtual void refuse_admin(const std::string& grpc_peer) = 0;
 
  protected:
   ~AdminBackend() = default;

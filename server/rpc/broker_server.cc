@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -18,12 +19,14 @@
 #include "server/broker/process_watch.h"
 #include "server/rpc/doors.h"
 #include "server/rpc/session_stream.h"
+#include "server/rpc/unknown_calls.h"
 #include "shared/check.h"
 
 namespace membroker::rpc {
 namespace {
 
 constexpr int kAdminThreadsMax = 8;  // calls of admins under way; more are refused
+constexpr int kCallsMax = 16;        // at once on a connection; a client has one, an admin few
 constexpr std::size_t kGrpcMemoryMax = 64 * static_cast<std::size_t>(kMiB);
 // Frames up to here are read and refused with a text; gRPC itself ends the stream beyond.
 constexpr int kFrameReadMax = static_cast<int>(kMiB);
@@ -60,6 +63,7 @@ class BrokerServer::Impl final : public StreamOwner, public AdminBackend {
   bool post(broker::Inbox::Job job) override { return inbox_.post(std::move(job)); }
   std::shared_ptr<const broker::Snapshot> snapshot() const override;
   std::optional<broker::Peer> admin_peer(const std::string& grpc_peer) override;
+  void refuse_admin(const std::string& grpc_peer) override { doors_->refuse(grpc_peer); }
   void shutdown();
 
  private:
@@ -92,6 +96,7 @@ class BrokerServer::Impl final : public StreamOwner, public AdminBackend {
   broker::Ledger ledger_;
   SessionStream::Service service_;
   AdminService admin_;
+  UnknownCalls unknown_{[this](const std::string& peer) { doors_->refuse(peer); }};
   std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
   grpc::Alarm alarm_;
@@ -130,9 +135,11 @@ BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledge
   builder.RegisterService(&service_);
   // Synchronous: beside a queue of our own gRPC makes such methods' threads wait without polling.
   builder.RegisterService(&admin_);
+  builder.RegisterAsyncGenericService(&unknown_.service());
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(kFrameReadMax);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kCallsMax);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // small frames: pings for nothing
   // Local death is seen by HUP and pidfd, a stopped client by its missing heartbeat.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
@@ -146,8 +153,9 @@ BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledge
       // A peer in another pid namespace came in only because the operator allows it.
       [this](const broker::Peer& peer) {
         if (peer.pid == 0) return Status();
+        kin_->follow(peer);  // first: its end, once watched, must find it followed
         auto watched = watch_->watch(peer);
-        if (watched) kin_->follow(peer);
+        if (!watched) kin_->ended(peer);
         return watched;
       },
       monotonic_now());
@@ -188,7 +196,10 @@ Status BrokerServer::Impl::open_doors(Options options) {
   auto opened = doors_->open(std::move(options.clients), std::move(options.admins));
   if (!opened) return opened;
   // No stream is begun before: stream_started() runs after a job posted here.
-  post([this](broker::Broker&, Instant) { listen(); });
+  post([this](broker::Broker&, Instant) {
+    listen();
+    unknown_.listen(*queue_);
+  });
   return {};
 }
 
@@ -229,7 +240,7 @@ void BrokerServer::Impl::run() {
 /// No operation may begin on a queue that is shut down, and a stream may begin one (its Finish) as
 /// long as a tag of it is under way: so the queue goes after the last stream.
 void BrokerServer::Impl::close_queue_if_done() {
-  if (!closing_ || queue_closed_ || !streams_.empty()) return;
+  if (!closing_ || queue_closed_ || !streams_.empty() || !unknown_.done()) return;
   queue_closed_ = true;
   inbox_.close();
   queue_->Shutdown();
@@ -337,9 +348,18 @@ void BrokerServer::Impl::shutdown() {
     broker.end_streams("the daemon is going away; keep the lease and reconnect", now);
   });
   // Streams that do not end, because their client does not read, are cancelled at the deadline.
-  server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(shutdown_grace_));
+  // Even then a call whose answer is under way ends only when it is read or its connection is
+  // closed.
+  const std::chrono::milliseconds grace(shutdown_grace_);
+  std::promise<void> ended;
+  std::thread closer([this, grace, over = ended.get_future()] {
+    if (over.wait_for(grace) == std::future_status::timeout) doors_->shutdown_all();
+  });
+  server_->Shutdown(std::chrono::system_clock::now() + grace);
   post([this](broker::Broker&, Instant) { closing_ = true; });
   thread_.join();
+  ended.set_value();
+  closer.join();
   doors_.reset();
   watch_.reset();
   kin_.reset();

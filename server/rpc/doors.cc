@@ -10,10 +10,15 @@
 namespace membroker::rpc {
 namespace {
 
+/// RPCs that a client's connection may begin, ever: its one stream, and room for errors.
+constexpr std::uint64_t kClientRpcsMax = 64;
+
 /// A number that both doors know is that of a connection which one of them has not yet seen close,
 /// and which the other has been given meanwhile: neither counts then.
-std::optional<Connection> only_at(Acceptor& door, const Acceptor& other, const std::string& peer) {
-  return other.knows(peer) ? std::nullopt : door.begin_rpc(peer);
+std::optional<Connection> only_at(Acceptor& door, Acceptor& other, const std::string& peer) {
+  const bool elsewhere = other.knows(peer);
+  if (elsewhere) other.refuse_rpc(peer);
+  return elsewhere ? std::nullopt : door.begin_rpc(peer);
 }
 
 }  // namespace
@@ -32,6 +37,7 @@ Acceptor::Hooks Doors::hooks(const char* refused, OnClient on_accepted) {
 
 Status Doors::open(DoorOptions clients, DoorOptions admins) {
   const std::lock_guard lock(mutex_);
+  clients.acceptor.rpcs_max = kClientRpcsMax;
   auto first = Acceptor::start(std::move(clients.acceptor), hooks("connection_refused", on_client_),
                                std::move(clients.inherited));
   if (!first) return fail(first.error());
@@ -66,6 +72,17 @@ std::optional<Connection> Doors::client(const std::string& grpc_peer) {
 std::optional<broker::Peer> Doors::admin(const std::string& grpc_peer) {
   const auto connection = only_at(*admins_, *clients_, grpc_peer);
   return connection ? std::optional(connection->peer) : std::nullopt;
+}
+
+void Doors::shutdown_all() {
+  for (Acceptor* door : {clients_.get(), admins_.get()}) {
+    if (door != nullptr) door->shutdown_all();
+  }
+}
+
+void Doors::refuse(const std::string& grpc_peer) {
+  clients_->refuse_rpc(grpc_peer);
+  admins_->refuse_rpc(grpc_peer);
 }
 
 }  // namespace membroker::rpc

@@ -38,9 +38,14 @@ class Doors {
   /// Lets nobody in any more; who is in stays.
   void close();
 
-  /// Who is behind an RPC, if it came in through that door. Marks that an RPC has begun.
+  /// Who is behind an RPC, if it came in through that door. Marks that an RPC has begun; the
+  /// connection of one that came in through the other door is closed soon.
   std::optional<Connection> client(const std::string& grpc_peer);
   std::optional<broker::Peer> admin(const std::string& grpc_peer);
+  /// Makes gRPC close all connections.
+  void shutdown_all();
+  /// An RPC is refused: its connection is closed soon.
+  void refuse(const std::string& grpc_peer);
   /// Makes gRPC close a client's connection.
   void shutdown_client(std::uint64_t generation) { clients_->shutdown_connection(generation); }
 

@@ -1,5 +1,6 @@
 // What a peer can do wrong: one clear error each, and nobody else notices.
 
+#include <grpcpp/generic/generic_stub.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -16,6 +17,34 @@ namespace membroker::testing {
 namespace {
 
 using ::testing::HasSubstr;
+
+std::string http2_frame(char type, char flags, char stream, const std::string& payload) {
+  std::string frame{0,
+                    static_cast<char>(payload.size() >> 8),
+                    static_cast<char>(payload.size()),
+                    type,
+                    flags,
+                    0,
+                    0,
+                    0,
+                    stream};
+  return frame + payload;
+}
+
+/// The headers of a gRPC call, and an empty request.
+std::string http2_call(char stream, const std::string& path) {
+  std::string headers;
+  for (const auto& [name, value] : {std::pair<std::string, std::string>{":method", "POST"},
+                                    {":scheme", "http"},
+                                    {":path", path},
+                                    {":authority", "localhost"},
+                                    {"te", "trailers"},
+                                    {"content-type", "application/grpc"}}) {
+    headers += '\0';  // a literal, not to be indexed
+    headers += static_cast<char>(name.size()) + name + static_cast<char>(value.size()) + value;
+  }
+  return http2_frame(1, 4, stream, headers) + http2_frame(0, 0, stream, std::string(5, '\0'));
+}
 
 class BadInputTest : public SessionTest {
  protected:
@@ -63,6 +92,56 @@ TEST_F(BadInputTest, EachDoorHasItsOwnService) {
   EXPECT_FALSE(at_the_admins.attach(hello("a", claim(0))));
   expect_end(at_the_admins, grpc::StatusCode::UNAUTHENTICATED,
              "connect to the broker's own socket");
+}
+
+TEST_F(BadInputTest, AMethodThatNoServiceHas) {
+  for (const std::string& socket : {daemon_.broker_socket(), daemon_.admin_socket()}) {
+    grpc::GenericStub stub(
+        grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    set_deadline(context);
+    grpc::CompletionQueue queue;
+    auto call = stub.PrepareUnaryCall(&context, "/membroker.v1.Broker/Nothing", {}, &queue);
+    call->StartCall();
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    call->Finish(&response, &status, this);
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
+    EXPECT_THAT(status.error_message(), HasSubstr("no method /membroker.v1.Broker/Nothing"));
+  }
+}
+
+/// Answers to pings fill each connection, so that the answer to a call cannot be sent.
+TEST_F(BadInputTest, PeersThatDoNotReadKeepNoAdminOutAndNoEndUp) {
+  std::string begin = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, "");
+  begin += http2_call(1, "/membroker.v1.Broker/Session");  // else it is closed as one without RPC
+  for (int i = 0; i < 20'000; ++i) begin += http2_frame(6, 0, 0, "12345678");
+  std::vector<UniqueFd> peers;
+  for (const char* method : {"admin.Admin/GetStatus", "Broker/Nothing"}) {
+    const std::string bytes = begin + http2_call(3, "/membroker.v1." + std::string(method));
+    for (int i = 0; i < 10; ++i) {
+      peers.push_back(raw_connection());
+      const timeval patience{0, 300'000};
+      ::setsockopt(peers.back().get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+      ssize_t sent = 0;
+      for (std::size_t at = 0; at < bytes.size() && sent >= 0;
+           at += static_cast<std::size_t>(sent)) {
+        sent = ::send(peers.back().get(), bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
+      }
+    }
+    for (int i = 0; i < 3; ++i) {
+      grpc::ClientContext context;
+      set_deadline(context);
+      v1::admin::GetStatusResponse response;
+      const grpc::Status status = admin_->stub().GetStatus(&context, {}, &response);
+      EXPECT_TRUE(status.ok()) << method << ": " << status.error_message();
+    }
+  }
+  EXPECT_EQ(daemon_.stop(), 0) << "not within the bound, so it was killed";
+  ASSERT_TRUE(daemon_.start()) << daemon_.log();
 }
 
 TEST_F(BadInputTest, AnAdminsRequestOverTheLimit) {

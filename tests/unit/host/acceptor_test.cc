@@ -354,6 +354,72 @@ TEST_F(AcceptorTest, GivesEachConnectionAnotherNumber) {
   EXPECT_EQ(numbers.size(), kMany);
 }
 
+TEST_F(AcceptorTest, ClosesAConnectionWhoseRpcWasRefusedWhenItMayHaveReadWhy) {
+  start({.first_rpc_ms = 50});
+  const UniqueFd client = try_connect(path());
+  const auto* accepted = door_.wait_accepted(1);
+  ASSERT_NE(accepted, nullptr);
+  ASSERT_TRUE(acceptor_->begin_rpc(name(accepted->fd)));
+  acceptor_->refuse_rpc("fd:1");  // nobody's
+  acceptor_->refuse_rpc(name(accepted->fd));
+  EXPECT_TRUE(hung_up(client.get()));
+}
+
+TEST_F(AcceptorTest, ClosesAtOnceWhoIsRefusedAgainOrWhereTwoLinger) {
+  start({.first_rpc_ms = 3'600'000});
+  std::vector<UniqueFd> clients;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < 4; ++i) {
+    clients.push_back(try_connect(path()));
+    const auto* accepted = door_.wait_accepted(i + 1);
+    ASSERT_NE(accepted, nullptr);
+    names.push_back(name(accepted->fd));
+  }
+  for (std::size_t i = 0; i < 3; ++i) acceptor_->refuse_rpc(names[i]);
+  EXPECT_TRUE(hung_up(clients[2].get())) << "two linger already";
+  EXPECT_TRUE(acceptor_->begin_rpc(names[0]));
+  acceptor_->refuse_rpc(names[0]);
+  EXPECT_TRUE(hung_up(clients[0].get())) << "refused again";
+  ASSERT_TRUE(door_.wait_closed(2));
+  acceptor_->refuse_rpc(names[3]);
+  EXPECT_TRUE(acceptor_->begin_rpc(names[3])) << "there is room to linger again";
+}
+
+TEST_F(AcceptorTest, ClosesAConnectionThatStartsTooManyRpcs) {
+  start({.rpcs_max = 2});
+  const UniqueFd client = try_connect(path());
+  const auto* accepted = door_.wait_accepted(1);
+  ASSERT_NE(accepted, nullptr);
+  EXPECT_TRUE(acceptor_->begin_rpc(name(accepted->fd)));
+  EXPECT_TRUE(acceptor_->begin_rpc(name(accepted->fd)));
+  EXPECT_FALSE(acceptor_->begin_rpc(name(accepted->fd)));
+  EXPECT_TRUE(hung_up(client.get()));
+}
+
+TEST_F(AcceptorTest, TwoDoorsDoNotUseANumberAgainSoon) {
+  start();
+  Door other_door;
+  const std::string other_path = folder_.path("other.sock");
+  auto other = Acceptor::start({.path = other_path}, other_door.hooks());
+  ASSERT_TRUE(other);
+  std::set<int> numbers;
+  constexpr std::size_t kMany = 50;
+  for (std::size_t i = 1; i <= kMany; ++i) {
+    for (const bool here : {true, false}) {
+      UniqueFd client = try_connect(here ? path() : other_path);
+      Door& door = here ? door_ : other_door;
+      auto* accepted = door.wait_accepted(i);
+      ASSERT_NE(accepted, nullptr);
+      numbers.insert(accepted->fd.get());
+      client.reset();
+      ASSERT_TRUE(door.wait_closed(i));
+      accepted->fd.reset();
+      accepted->pidfd.reset();
+    }
+  }
+  EXPECT_EQ(numbers.size(), 2 * kMany);
+}
+
 TEST_F(AcceptorTest, ANumberUsedAgainLeadsToTheNewerPeer) {
   rlimit before{};
   ::getrlimit(RLIMIT_NOFILE, &before);

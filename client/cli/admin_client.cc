@@ -69,6 +69,8 @@ const char* advice(ErrorCode code) {
     case ErrorCode::kPermissionDenied: return "; run it as root or as an admin of the daemon";
     case ErrorCode::kUnavailable: return "; is membrokerd going away? try again";
     case ErrorCode::kUnsupported: return "; the daemon is older than this membrokerctl";
+    case ErrorCode::kResourcesExhausted:
+      return "; the daemon answers many calls just now: try again";
     default: return "";
   }
 }

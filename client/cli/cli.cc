@@ -309,6 +309,12 @@ int run(const std::vector<std::string>& arguments, Console& console) {
     std::ostringstream err;
     const int code = app.exit(error, out, err);
     console.out(out.str());
+    // Of a command that does not exist CLI11 says only that one is missing.
+    const std::vector<std::string> unknown = app.remaining();
+    if (code != 0 && !unknown.empty() && unknown.front()[0] != '-' &&
+        app.get_subcommands().empty()) {
+      console.err("membrokerctl: there is no command \"" + clean(unknown.front()) + "\"\n");
+    }
     if (code != 0) console.err("membrokerctl: " + err.str());
     return code == 0 ? kExitOk : kExitUsage;
   }

@@ -1,6 +1,7 @@
 #include "server/app/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <string>
 
 namespace membroker::app {
 
@@ -18,6 +19,9 @@ std::optional<CommandLine> read_command_line(int argc, char** argv, int& exit_co
   app.footer(
       "Signals: TERM and INT end it, sessions keep what they hold; HUP reads tenants and capacity "
       "again.\nExit codes: 0 ok, 1 error, 2 usage or configuration.");
+  app.failure_message([](const CLI::App*, const CLI::Error& error) {
+    return std::string("membrokerd: ") + error.what() + "\nRun with --help for more information.\n";
+  });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

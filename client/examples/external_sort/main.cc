@@ -90,6 +90,11 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--stats", arguments.stats, "File for what was done, as JSON");
   app.add_option("--embedded", arguments.embedded, "No daemon: this much memory, e.g. 64MiB");
+  app.footer("Exit codes: 0 ok, 1 error, 2 usage, 3 daemon unreachable, 4 refused by the daemon.");
+  app.failure_message([](const CLI::App*, const CLI::Error& error) {
+    return std::string("external_sort: ") + error.what() +
+           "\nRun with --help for more information.\n";
+  });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

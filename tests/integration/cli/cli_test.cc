@@ -157,6 +157,7 @@ TEST_F(Cli, WrongUsageIsTwo) {
     EXPECT_EQ(outcome.exit_code, 2);
     EXPECT_THAT(outcome.err, StartsWith("membrokerctl: "));
   }
+  EXPECT_THAT(ctl({"nonsense"}).err, HasSubstr("there is no command \"nonsense\""));
 }
 
 TEST_F(Cli, NoDaemonIsThreeAtOnce) {

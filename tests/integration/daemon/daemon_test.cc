@@ -136,6 +136,7 @@ TEST_F(DaemonTest, ChecksAndPrintsItsConfiguration) {
 
 TEST_F(DaemonTest, EndsWithTwoForWrongUsageOrConfiguration) {
   EXPECT_EQ(run({"--nonsense"}), 2);
+  EXPECT_THAT(log(), HasSubstr("membrokerd: The following argument was not expected"));
   EXPECT_EQ(run({"--config", path("none")}), 2);
   configure("capacity = \"much\"\n");
   EXPECT_EQ(run({"--config", path("m.toml")}), 2);

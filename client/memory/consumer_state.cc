@@ -93,7 +93,8 @@ std::int64_t ConsumerState::reclaimable() {
 void ConsumerState::attach(ReservationState& reservation) {
   const std::lock_guard lock(mutex);
   reservations.push_back(&reservation);
-  if (reservation.core == nullptr) {
+  // In a forked child the lease's mutex may be held for ever: what is made there stays empty.
+  if (reservation.core == nullptr || reservation.core->cut_off()) {
     use_shared = true;
     return;
   }

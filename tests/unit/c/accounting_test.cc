@@ -94,6 +94,15 @@ TEST(CClientTest, SaysWhichOptionIsWrong) {
   negative.floor_bytes = -1;
   options.resources = &negative;
   EXPECT_THAT(refusal(options), HasSubstr("floor of \"ram\" is negative"));
+  options.resource_count = 0;
+  options.resources = nullptr;
+  options.when_away = static_cast<mb_when_away>(4);
+  EXPECT_THAT(refusal(options), HasSubstr("when_away is 4"));
+  options.when_away = MB_WHEN_AWAY_STANDALONE;
+  EXPECT_THAT(refusal(options), HasSubstr("standalone takes at least 1"));
+  options.standalone_bytes = kMiB;
+  options.child_budget_bytes = -1;
+  EXPECT_THAT(refusal(options), HasSubstr("child_budget_bytes"));
 }
 
 TEST(CClientTest, ContextOfTheLogEndsWithTheClientButNotIfOpeningFails) {

@@ -269,8 +269,10 @@ Bytes LeaseCache::debt() const {
   return state_.debt();
 }
 
-Bytes LeaseCache::share(const ShardAccount& account) const {
-  const std::lock_guard lock(mutex_);
+Bytes LeaseCache::share(const ShardAccount& account) {
+  Turn turn(*this);
+  state_.unreserve(book_.sweep());
+  settle(turn);
   return std::min(state_.size(), options_.policy->share(account, book_.sums(), state_.size()));
 }
 

@@ -160,8 +160,10 @@ bool ShardBook::move(LeaseShard& from, LeaseShard& to, Bytes n) {
 
 Bytes ShardBook::credit_limit(Bytes cap) const {
   if (slow_) return 0;
-  const auto shards = static_cast<Bytes>(std::max<std::size_t>(8, count_));
-  return std::clamp<Bytes>(cap / 8 / shards, 0, kCreditLimitMax);
+  // Of a small lease enough for a reservation that goes up and down by pages of mixed sizes. What
+  // is stranded so comes back by a sweep before anybody is refused.
+  const auto shards = static_cast<Bytes>(std::max<std::size_t>(2, count_));
+  return std::clamp<Bytes>(cap / 4 / shards, 0, kCreditLimitMax);
 }
 
 Bytes ShardBook::used() const {

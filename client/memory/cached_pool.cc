@@ -135,8 +135,9 @@ Error CachedPool::describe_refusal(const Refused& refused) const {
   words.pool = describe();
   words.pool_name = name_;
   words.reason = why.reason;
-  words.consumers = consumer_metrics(core_->consumers(), strangers_.get());
-  words.spill_error = first_spill_error(core_->consumers());
+  const auto consumers = core_->consumers();
+  words.consumers = consumer_metrics(consumers, strangers_.get(), RefusalWords::kHoldersMax);
+  words.spill_error = first_spill_error(consumers);
   return refusal(words, cause);
 }
 

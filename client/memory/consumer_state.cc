@@ -172,16 +172,24 @@ MemoryReservation PoolAccess::make(const std::shared_ptr<ConsumerState>& consume
 }
 
 std::vector<ConsumerMetrics> consumer_metrics(
-    const std::vector<std::shared_ptr<ConsumerState>>& consumers, const ConsumerState* hidden) {
-  std::vector<ConsumerMetrics> metrics;
-  for (const auto& consumer : consumers) {
-    const std::int64_t used = consumer->used();
-    if (consumer.get() == hidden && used == 0) continue;
-    metrics.push_back({consumer->id, consumer->name, consumer->can_spill, used, consumer->peak()});
+    const std::vector<std::shared_ptr<ConsumerState>>& consumers, const ConsumerState* hidden,
+    std::size_t most) {
+  std::vector<std::pair<std::int64_t, std::size_t>> order;  // -used, place
+  order.reserve(consumers.size());
+  for (std::size_t place = 0; place < consumers.size(); ++place) {
+    const std::int64_t used = consumers[place]->used();
+    if (consumers[place].get() != hidden || used != 0) order.emplace_back(-used, place);
   }
-  std::stable_sort(metrics.begin(), metrics.end(), [](const auto& a, const auto& b) {
-    return a.reserved_bytes > b.reserved_bytes;
-  });
+  const std::size_t kept = std::min(most, order.size());
+  const auto end = order.begin() + static_cast<std::ptrdiff_t>(kept);
+  std::partial_sort(order.begin(), end, order.end());
+  std::vector<ConsumerMetrics> metrics;
+  metrics.reserve(kept);
+  for (auto at = order.begin(); at != end; ++at) {
+    ConsumerState& consumer = *consumers[at->second];
+    metrics.push_back(
+        {consumer.id, consumer.name, consumer.can_spill.load(), -at->first, consumer.peak()});
+  }
   return metrics;
 }
 

@@ -189,9 +189,10 @@ Nested* nested_of(MemoryPool& pool) noexcept;
 /// The core whose bytes a reservation's are, also through nested pools; null where none is known.
 PoolCore* paying_core(MemoryPool& pool) noexcept;
 
-/// Largest first, `hidden` left out while it holds nothing.
+/// The `most` largest, largest first, `hidden` left out while it holds nothing.
 std::vector<ConsumerMetrics> consumer_metrics(
-    const std::vector<std::shared_ptr<ConsumerState>>& consumers, const ConsumerState* hidden);
+    const std::vector<std::shared_ptr<ConsumerState>>& consumers, const ConsumerState* hidden,
+    std::size_t most = SIZE_MAX);
 /// The reason of a call-back that failed, with the consumer's name; empty if none did.
 std::string first_spill_error(const std::vector<std::shared_ptr<ConsumerState>>& consumers);
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "client/memory/cached_pool.h"
+#include "client/memory/consumer_list.h"
 #include "client/memory/consumer_state.h"
 #include "client/memory/nested_pool.h"
 #include "client/memory/refusal.h"
@@ -29,8 +30,7 @@ class UnboundedPool final : public MemoryPool {
   std::int64_t reserved() const override { return reserved_.load(std::memory_order_relaxed); }
   PoolMetrics metrics() const override {
     PoolMetrics metrics = MemoryPool::metrics();
-    const std::lock_guard lock(mutex_);
-    metrics.consumers = detail::consumer_metrics(consumers_, nullptr);
+    metrics.consumers = detail::consumer_metrics(consumers_.all(), nullptr);
     return metrics;
   }
   Status try_grow(MemoryReservation&, std::int64_t n) override {
@@ -46,18 +46,15 @@ class UnboundedPool final : public MemoryPool {
   void grow(MemoryReservation&, std::int64_t n) override { reserved_.fetch_add(n); }
   void shrink(MemoryReservation&, std::int64_t n) override { reserved_.fetch_sub(n); }
   void register_consumer(const MemoryConsumer& consumer) override {
-    const std::lock_guard lock(mutex_);
-    consumers_.push_back(PoolAccess::state(consumer));
+    consumers_.add(PoolAccess::state(consumer));
   }
   void unregister_consumer(const MemoryConsumer& consumer) override {
-    const std::lock_guard lock(mutex_);
-    std::erase(consumers_, PoolAccess::state(consumer));
+    consumers_.remove(*PoolAccess::state(consumer));
   }
 
  private:
   std::atomic<std::int64_t> reserved_{0};
-  mutable std::mutex mutex_;
-  std::vector<std::shared_ptr<detail::ConsumerState>> consumers_;  // guarded by mutex_
+  detail::ConsumerList consumers_;
 };
 
 std::shared_ptr<MemoryPool> fixed_pool(std::string name, std::int64_t size,

@@ -34,16 +34,11 @@ std::int64_t Nested::reserved() const {
   return used_;
 }
 
-std::vector<std::shared_ptr<ConsumerState>> Nested::consumers() const {
-  const std::lock_guard lock(mutex_);
-  return consumers_;
-}
-
 PoolMetrics Nested::metrics() const {
   PoolMetrics metrics;
   metrics.name = name_;
   metrics.limit = limit();
-  metrics.consumers = consumer_metrics(consumers(), nullptr);
+  metrics.consumers = consumer_metrics(consumers_.all(), nullptr);
   const std::lock_guard lock(mutex_);
   metrics.reserved_bytes = used_;
   metrics.refusals = refusals_;
@@ -66,8 +61,9 @@ Error Nested::refused(ConsumerState& consumer, Bytes asked, bool acquiring, cons
   words.acquiring = acquiring;
   words.pool = describe();
   words.pool_name = name_;
-  words.consumers = consumer_metrics(consumers(), nullptr);
-  words.spill_error = first_spill_error(consumers());
+  const auto consumers = consumers_.all();
+  words.consumers = consumer_metrics(consumers, nullptr, RefusalWords::kHoldersMax);
+  words.spill_error = first_spill_error(consumers);
   return refusal(words, &cause);
 }
 
@@ -158,18 +154,12 @@ void Nested::carry_out(After after) {
 // ---- consumers ----
 
 void Nested::register_consumer(const MemoryConsumer& consumer) {
-  {
-    const std::lock_guard lock(mutex_);
-    consumers_.push_back(PoolAccess::state(consumer));
-  }
+  consumers_.add(PoolAccess::state(consumer));
   update_can_spill();
 }
 
 void Nested::unregister_consumer(const MemoryConsumer& consumer) {
-  {
-    const std::lock_guard lock(mutex_);
-    std::erase(consumers_, PoolAccess::state(consumer));
-  }
+  consumers_.remove(*PoolAccess::state(consumer));
   update_can_spill();
 }
 
@@ -178,8 +168,9 @@ void Nested::update_can_spill() {
   ConsumerState& consumer = *held.consumer;
   {
     const std::lock_guard lock(mutex_);
-    const bool can_spill = std::any_of(consumers_.begin(), consumers_.end(),
-                                       [](const auto& own) { return own->can_spill.load(); });
+    const auto own = consumers_.all();
+    const bool can_spill =
+        std::any_of(own.begin(), own.end(), [](const auto& one) { return one->can_spill.load(); });
     if (consumer.can_spill.exchange(can_spill) == can_spill) return;
     if (held.core == nullptr) {
       consumer.account.can_spill = can_spill;
@@ -200,7 +191,7 @@ void Nested::add_spill_leaves(bool for_asker, Bytes most, std::vector<SpillLeaf>
   {
     const std::lock_guard lock(mutex_);
     bool own_need = false;  // then what is retained helps too
-    for (const auto& consumer : consumers_) {
+    for (const auto& consumer : consumers_.all()) {
       const bool asks =
           for_asker && std::any_of(waiters_.begin(), waiters_.end(), [&](auto& waiter) {
             return waiter->got < waiter->min && waiter->consumer == consumer;
@@ -216,18 +207,18 @@ void Nested::add_spill_leaves(bool for_asker, Bytes most, std::vector<SpillLeaf>
 
 Bytes Nested::reclaimable() {
   Bytes sum = 0;
-  for (const auto& consumer : consumers()) sum += consumer->reclaimable();
+  for (const auto& consumer : consumers_.all()) sum += consumer->reclaimable();
   const std::lock_guard lock(mutex_);
   return std::min(sum, may_give());
 }
 
 Bytes Nested::page_bytes() {
   Bytes sum = 0;
-  for (const auto& consumer : consumers()) sum += consumer->page_bytes();
+  for (const auto& consumer : consumers_.all()) sum += consumer->page_bytes();
   return sum;
 }
 
-std::string Nested::spill_error() { return first_spill_error(consumers()); }
+std::string Nested::spill_error() { return first_spill_error(consumers_.all()); }
 
 // ---- workspace ----
 

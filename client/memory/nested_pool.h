@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "client/memory/consumer_list.h"
 #include "client/memory/consumer_state.h"
 #include "client/memory/pool_core.h"
 #include "membroker/memory_pool.h"
@@ -93,7 +94,6 @@ class Nested final : public NestedPool, public InnerConsumers {
   void ask_parent(const std::shared_ptr<NestedWaiter>& waiter);
   void answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::int64_t> answer);
   Error refused(ConsumerState& consumer, Bytes asked, bool acquiring, const Error& cause);
-  std::vector<std::shared_ptr<ConsumerState>> consumers() const;
 
   const std::shared_ptr<MemoryPool> parent_;  // shared: it outlives its children
   const std::string name_;
@@ -106,7 +106,7 @@ class Nested final : public NestedPool, public InnerConsumers {
   Bytes retained_ = 0;
   std::uint64_t refusals_ = 0;
   std::deque<std::shared_ptr<NestedWaiter>> waiters_;  // by priority and arrival; shared with calls
-  std::vector<std::shared_ptr<ConsumerState>> consumers_;
+  ConsumerList consumers_;
 };
 
 }  // namespace membroker::detail

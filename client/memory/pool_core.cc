@@ -40,34 +40,16 @@ const std::atomic<std::uint64_t>* PoolCore::forks() const noexcept {
 }
 
 void PoolCore::add_consumer(std::shared_ptr<ConsumerState> consumer) {
-  const std::lock_guard lock(consumers_mutex_);
-  consumers_.push_back(std::move(consumer));
+  consumers_.add(std::move(consumer));
 }
 
-void PoolCore::remove_consumer(const ConsumerState& consumer) {
-  const std::lock_guard lock(consumers_mutex_);
-  std::erase_if(consumers_, [&](const auto& other) { return other.get() == &consumer; });
-}
+void PoolCore::remove_consumer(const ConsumerState& consumer) { consumers_.remove(consumer); }
 
-std::vector<std::shared_ptr<ConsumerState>> PoolCore::consumers() const {
-  const std::lock_guard lock(consumers_mutex_);
-  return consumers_;
-}
+std::vector<std::shared_ptr<ConsumerState>> PoolCore::consumers() const { return consumers_.all(); }
 
 Bytes PoolCore::reclaimable() const {
   Bytes sum = 0;
-  std::vector<std::shared_ptr<ConsumerState>> pools;  // they lock their own
-  {
-    const std::lock_guard lock(consumers_mutex_);
-    for (const auto& consumer : consumers_) {
-      if (consumer->stands_for_pool) {
-        pools.push_back(consumer);
-      } else {
-        sum += consumer->reclaimable();
-      }
-    }
-  }
-  for (const auto& pool : pools) sum += pool->reclaimable();
+  for (const auto& consumer : consumers()) sum += consumer->reclaimable();
   return sum;
 }
 

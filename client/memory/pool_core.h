@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "client/lease/lease_cache.h"
+#include "client/memory/consumer_list.h"
 #include "client/memory/consumer_state.h"
 #include "client/memory/spill_choice.h"
 #include "membroker/memory_pool.h"
@@ -20,9 +21,8 @@
 /// What is behind every pool that hands out credit: the lease cache, the consumers registered, the
 /// waiting, and one thread for spilling, revocations, idle memory and acquire_async.
 ///
-/// Locks: consumers_mutex_, allocators_mutex_, async_mutex_ and the wait's mutex are taken one at a
-/// time and never over a call-back; a consumer's mutex may be taken under consumers_mutex_, the
-/// cache's under either or under async_mutex_.
+/// Locks: the list of consumers', allocators_mutex_, async_mutex_ and the wait's are taken one at a
+/// time and never over a call-back; the cache's may be taken under a consumer's or async_mutex_.
 
 namespace membroker::detail {
 
@@ -160,8 +160,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   const std::uint64_t generation_;  // of the process that made it
   std::unique_ptr<lease::LeaseCache> cache_;
 
-  mutable std::mutex consumers_mutex_;
-  std::vector<std::shared_ptr<ConsumerState>> consumers_;  // by registration
+  ConsumerList consumers_;
 
   mutable std::mutex allocators_mutex_;
   std::vector<const ChargingSource*> allocators_;  // guarded by allocators_mutex_

@@ -6,11 +6,6 @@
 #include "shared/format.h"
 
 namespace membroker::detail {
-namespace {
-
-constexpr std::size_t kHoldersMax = 5;
-
-}  // namespace
 
 std::string readable_size(Bytes bytes) {
   static constexpr const char* kUnits[] = {"B", "KB", "MB", "GB", "TB"};
@@ -61,7 +56,7 @@ Error refusal(const RefusalWords& words, const Error* cause) {
   if (cause != nullptr && cause->denial() != nullptr) denial = *cause->denial();
   const std::vector<HolderUse> remote = std::exchange(denial.holders, {});
   for (const ConsumerMetrics& consumer : words.consumers) {
-    if (denial.holders.size() == kHoldersMax || consumer.reserved_bytes == 0) break;
+    if (denial.holders.size() == RefusalWords::kHoldersMax || consumer.reserved_bytes == 0) break;
     denial.holders.push_back({consumer.name, consumer.reserved_bytes, consumer.can_spill});
   }
   if (!denial.holders.empty()) {

@@ -19,6 +19,8 @@ std::string readable_size(Bytes bytes);
 std::string top_lines(const std::vector<ConsumerMetrics>& consumers, std::size_t k);
 
 struct RefusalWords {
+  static constexpr std::size_t kHoldersMax = 5;  // named in it
+
   std::string consumer;
   bool consumer_can_spill = false;
   Bytes asked = 0;

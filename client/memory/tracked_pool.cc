@@ -33,25 +33,16 @@ std::string TrackedPool::describe() const {
          strf(", num_of_top_consumers: %zu)", top_n_);
 }
 
-std::vector<ConsumerMetrics> TrackedPool::consumers() const {
-  std::vector<std::shared_ptr<ConsumerState>> registered;
-  {
-    const std::lock_guard lock(mutex_);
-    registered = consumers_;
-  }
-  return consumer_metrics(registered, nullptr);
-}
-
 PoolMetrics TrackedPool::metrics() const {
   PoolMetrics metrics = inner_->metrics();
   metrics.name = name();
-  metrics.consumers = consumers();
+  metrics.consumers = consumer_metrics(consumers_.all(), nullptr);
   return metrics;
 }
 
 Error TrackedPool::named(const Error& error) const {
   if (error.code() != ErrorCode::kResourcesExhausted) return error;
-  return with_top(error, consumers(), top_n_);
+  return with_top(error, consumer_metrics(consumers_.all(), nullptr, top_n_), top_n_);
 }
 
 Status TrackedPool::try_grow(MemoryReservation& reservation, std::int64_t n) {
@@ -78,15 +69,11 @@ Result<std::int64_t> TrackedPool::acquire(MemoryReservation& reservation, std::i
 
 void TrackedPool::register_consumer(const MemoryConsumer& consumer) {
   inner_->register_consumer(consumer);
-  const std::lock_guard lock(mutex_);
-  consumers_.push_back(PoolAccess::state(consumer));
+  consumers_.add(PoolAccess::state(consumer));
 }
 
 void TrackedPool::unregister_consumer(const MemoryConsumer& consumer) {
-  {
-    const std::lock_guard lock(mutex_);
-    std::erase(consumers_, PoolAccess::state(consumer));
-  }
+  consumers_.remove(*PoolAccess::state(consumer));
   inner_->unregister_consumer(consumer);
 }
 

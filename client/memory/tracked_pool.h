@@ -2,9 +2,9 @@
 
 #include <cstddef>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "client/memory/consumer_list.h"
 #include "client/memory/consumer_state.h"
 #include "client/memory/watch_state.h"
 #include "membroker/memory_pool.h"
@@ -37,14 +37,12 @@ class TrackedPool final : public MemoryPool {
   MemoryLimit limit_for(const MemoryConsumer& consumer) const override;
 
  private:
-  std::vector<ConsumerMetrics> consumers() const;
   Error named(const Error& error) const;
 
   const std::shared_ptr<MemoryPool> inner_;  // shared: others may use it too
   const std::size_t top_n_;
   const std::shared_ptr<WatchState> watch_;  // shared by the pools it watches
-  mutable std::mutex mutex_;
-  std::vector<std::shared_ptr<ConsumerState>> consumers_;  // guarded by mutex_
+  ConsumerList consumers_;
 };
 
 }  // namespace membroker::detail

@@ -44,7 +44,7 @@ class Row:
 ROWS = (
     Row(
         "reserve_1t",
-        "try_grow + shrink of 4 KiB from slack, 1 thread",
+        "try_grow + shrink of 4 KiB, and of mixed sizes, from slack, 1 thread",
         ("bench_reserve", "cargo:datafusion_peer"),
         Target("<=", 0.7),
     ),

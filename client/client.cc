@@ -5,12 +5,12 @@
 #include <mutex>
 #include <utility>
 
+#include "client/client_child.h"
+#include "client/client_options.h"
 #include "client/lease/fixed_source.h"
 #include "client/lease/fork_guard.h"
 #include "client/memory/lease_pool.h"
 #include "client/transport/daemon_link.h"
-#include "client_child.h"
-#include "client_options.h"
 #include "membroker/allocator.h"
 #include "membroker/spill.h"
 #include "shared/format.h"

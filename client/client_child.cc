@@ -1,4 +1,4 @@
-#include "client_child.h"
+#include "client/client_child.h"
 
 #include <algorithm>
 #include <utility>

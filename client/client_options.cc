@@ -1,4 +1,4 @@
-#include "client_options.h"
+#include "client/client_options.h"
 
 #include <errno.h>  // program_invocation_short_name
 #include <sys/un.h>

@@ -225,6 +225,7 @@ TEST_F(LeaseAwayTest, StandaloneGrowsByItselfUpToItsBytes) {
   EXPECT_EQ(step.refusal.available, 2 * kMiB);
   EXPECT_EQ(try_grow(2 * kMiB).state, WaitState::kDone);
   EXPECT_EQ(try_grow(1).state, WaitState::kRefused);
+  EXPECT_TRUE(cache_->give(*shard_, kMiB));
   EXPECT_EQ(source_->told_urgently, told) << "there is nobody to be told";
 }
 

@@ -239,6 +239,38 @@ struct OwnPool {
   static void end(void* context) { of(context).ended = true; }
 };
 
+TEST(CPoolTest, AWatchSeesPeaksAndDrift) {
+  struct Allocated {
+    std::int64_t bytes = 5000;
+    bool ended = false;
+  } allocated;
+  const auto say = [](void* context) { return static_cast<Allocated*>(context)->bytes; };
+  const auto end = [](void* context) { static_cast<Allocated*>(context)->ended = true; };
+  {
+    auto watch = make<mb_watch>(mb_watch_open, +say, &allocated, +end);
+    auto greedy = make<mb_pool>(mb_pool_greedy, 2000);
+    auto pool = make<mb_pool>(mb_pool_watched, greedy.get(), std::size_t{5}, watch.get());
+    auto reservation = reserve_in(pool.get(), "c");
+    ASSERT_EQ(mb_reservation_try_grow(reservation.get(), 1000, nullptr), MB_OK);
+    allocated.bytes = 100;
+    ASSERT_EQ(mb_reservation_shrink(reservation.get(), 600, nullptr), MB_OK);
+    mb_watch_figures figures = MB_WATCH_FIGURES_INIT;
+    ASSERT_EQ(mb_watch_report(watch.get(), &figures, nullptr), MB_OK);
+    EXPECT_EQ(figures.reserved_bytes, 400);
+    EXPECT_EQ(figures.peak_bytes, 1000);
+    EXPECT_EQ(figures.drift_bytes, -300);
+    EXPECT_EQ(figures.peak_drift_bytes, 4000);
+    EXPECT_EQ(figures.peak_drift_reserved_bytes, 1000);
+    const auto text = make<char>(mb_watch_describe, watch.get());
+    EXPECT_THAT(text.get(), HasSubstr("3.9 KB at its peak, by c of track_consumers"));
+    ASSERT_EQ(mb_watch_reset_peaks(watch.get(), nullptr), MB_OK);
+    ASSERT_EQ(mb_watch_report(watch.get(), &figures, nullptr), MB_OK);
+    EXPECT_EQ(figures.peak_bytes, 400);
+    EXPECT_EQ(figures.max_bytes, 1000);
+  }
+  EXPECT_TRUE(allocated.ended);
+}
+
 TEST(CPoolTest, AProgramMayMakeItsOwn) {
   OwnPool own;
   mb_pool_functions functions = MB_POOL_FUNCTIONS_INIT;

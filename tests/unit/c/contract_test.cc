@@ -89,6 +89,7 @@ TEST(CNullTest, DroppingItDoesNothing) {
   mb_close_report_drop(nullptr);
   mb_error_drop(nullptr);
   mb_string_drop(nullptr);
+  mb_watch_drop(nullptr);
   mb_pool_drop(nullptr);
   mb_pool_metrics_drop(nullptr);
   mb_loan_drop(nullptr);

@@ -30,6 +30,39 @@ mb_status mb_pool_task(mb_pool* pool, uint64_t id, mb_pool** out, mb_error** err
 /// The same pool; its refusals list the `top_n` largest consumers registered through this handle.
 mb_status mb_pool_tracked(mb_pool* pool, size_t top_n, mb_pool** out, mb_error** error);
 
+/// Watches what is reserved through the pools tracked with it, and what is really allocated.
+typedef struct mb_watch mb_watch;
+
+/// `allocated` says how much memory is really in use; called on any thread. NULL: the pages and
+/// the allocators that charge the watched pools; the context is then not used and not dropped.
+mb_status mb_watch_open(int64_t (*allocated)(void* context), void* context,
+                        mb_context_drop context_drop, mb_watch** out, mb_error** error);
+/// As mb_pool_tracked; every change of the reservations is seen by the watch, which costs them
+/// their fast path.
+mb_status mb_pool_watched(mb_pool* pool, size_t top_n, mb_watch* watch, mb_pool** out,
+                          mb_error** error);
+
+typedef struct mb_watch_figures {
+  size_t struct_size;
+  int64_t reserved_bytes;
+  int64_t peak_bytes;  ///< Reserved at most since mb_watch_reset_peaks.
+  int64_t max_bytes;   ///< Reserved at most since the watch was made.
+  int64_t allocated_bytes;
+  int64_t drift_bytes;       ///< Allocated less reserved.
+  int64_t peak_drift_bytes;  ///< At most, as seen after each change since mb_watch_reset_peaks.
+  int64_t peak_drift_reserved_bytes;  ///< Reserved then.
+} mb_watch_figures;
+#define MB_WATCH_FIGURES_INIT \
+  { sizeof(mb_watch_figures), 0, 0, 0, 0, 0, 0, 0 }
+
+mb_status mb_watch_report(const mb_watch* watch, mb_watch_figures* out, mb_error** error);
+/// The same for people, with the consumer and the pool of the largest drift; to be ended by
+/// mb_string_drop.
+mb_status mb_watch_describe(const mb_watch* watch, char** out, mb_error** error);
+/// The peaks begin again at what is reserved now.
+mb_status mb_watch_reset_peaks(mb_watch* watch, mb_error** error);
+void mb_watch_drop(mb_watch* watch);
+
 /// A child over one reservation in its parent that keeps up to `retained_bytes` once it has them.
 mb_status mb_pool_nested(mb_pool* parent, const char* name, int64_t retained_bytes, mb_pool** out,
                          mb_error** error);

@@ -171,11 +171,8 @@ void Nested::cancel(const std::shared_ptr<NestedWaiter>& waiter, const Error& wh
     asked = waiter->asked;
   }
   if (asked == nullptr) return;  // who is about to ask sees that it is not needed
-  if (soon) {
-    PoolAccess::cancel_soon(*asked);
-  } else {
-    AcquireTicket(asked).cancel();
-  }
+  if (!soon) AcquireTicket(asked).cancel();
+  PoolAccess::cancel_soon(*asked);  // also where it is only about to be sent
 }
 
 void Nested::cancel_of(const ReservationState& reservation) {

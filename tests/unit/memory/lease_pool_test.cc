@@ -319,11 +319,13 @@ TEST(LeasePoolTest, IdleSlackIsReturnedAndTheFloorKept) {
 
 TEST(LeasePoolTest, AGrantLostWithTheStreamBecomesSlackAtTheNextAttach) {
   ScriptedDaemon daemon({.capacity_bytes = 8 * kMiB});
-  daemon.lose_next_grant();
+  daemon.hold_requests(true);
   auto reservation = open(daemon, "r");
   auto waiting =
       std::async(std::launch::async, [&] { return reservation.acquire(kMiB, kMiB, seconds(10)); });
-  ASSERT_TRUE(eventually([&] { return daemon.requests().size() == 1; }));
+  ASSERT_TRUE(eventually([&] { return daemon.held_requests().size() == 1; }));
+  daemon.lose_next_grant();
+  daemon.answer_held();  // on this thread, so that the loss is over before the next line
   daemon.attach();
   EXPECT_EQ(waiting.get(), kMiB);
   EXPECT_EQ(daemon.requests().size(), 1u);  // served from what was found, not sent again

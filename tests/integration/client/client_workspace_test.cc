@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,12 +63,14 @@ class DefaultClientTest : public ClientTest {
     const Outcome outcome =
         run_program({MEMBROKERCTL, "--socket", daemon_.admin_socket(), "leases", "-o", "json"});
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    const std::regex lease(R"(\{[^{}]*"tenant": ?"etl"[^{}]*\})");
-    const std::regex value('"' + figure + R"(": ?"?(\d+))");
-    std::smatch found;
-    if (!std::regex_search(outcome.out, found, lease)) return -1;
-    const std::string row = found.str();
-    return std::regex_search(row, found, value) ? std::stoll(found[1]) : -1;
+    const auto tenant = outcome.out.find("\"etl\"");
+    if (tenant == std::string::npos) return -1;
+    const auto begin = outcome.out.rfind('{', tenant);
+    const std::string row = outcome.out.substr(begin, outcome.out.find('}', tenant) - begin);
+    const auto name = row.find('"' + figure + '"');
+    if (name == std::string::npos) return -1;
+    const auto digits = row.find_first_of("0123456789", name);
+    return digits == std::string::npos ? -1 : std::stoll(row.substr(digits));
   }
 
   const std::string spill_ = "/var/tmp/membroker-default-client-" + std::to_string(::getpid());

@@ -2,9 +2,7 @@
 #include <exception>
 #include <fstream>
 #include <new>
-#include <regex>
 #include <set>
-#include <sstream>
 
 #include "tests/unit/c/c_fixture.h"
 #include "tests/unit/c/null_calls.h"
@@ -15,16 +13,17 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-std::set<std::string> declared(const std::string& pattern) {
+// The functions of the headers that return a status.
+std::set<std::string> declared() {
+  const std::string begin = "mb_status mb_";
   std::set<std::string> names;
   for (const char* name : {"base", "buffer", "client", "consumer", "pool", "spill"}) {
-    std::ostringstream text;
-    text << std::ifstream(std::string(MEMBROKER_C_HEADERS) + "/" + name + ".h").rdbuf();
-    const std::string all = text.str();
-    const std::regex finder(pattern);
-    for (auto at = std::sregex_iterator(all.begin(), all.end(), finder);
-         at != std::sregex_iterator(); ++at) {
-      names.insert((*at)[1]);
+    std::ifstream header(std::string(MEMBROKER_C_HEADERS) + "/" + name + ".h");
+    for (std::string line; std::getline(header, line);) {
+      const auto end = line.find('(');
+      if (!line.starts_with(begin) || end == std::string::npos) continue;
+      const auto at = line.find("mb_", 3);
+      names.insert(line.substr(at, end - at));
     }
   }
   return names;
@@ -46,7 +45,7 @@ TEST(CNullTest, TheListIsComplete) {
   // NULL means something to these.
   std::set<std::string> called = {"mb_allocator_set_default", "mb_error_status"};
   for (const NullCall& function : kNullCalls) called.insert(function.name);
-  EXPECT_EQ(called, declared(R"((?:^|\n)mb_status (mb_\w+)\()"));
+  EXPECT_EQ(called, declared());
   EXPECT_GT(called.size(), 80U);
 }
 

@@ -66,7 +66,12 @@ Status FinalMerge::reserve_for_runs() {
     count = std::min({count, runs.size(), kFanInMax});
     return std::max<Bytes>(memory_for(count) - memory_.buffers()->prepaid(), 0);
   };
-  if (runs.empty()) return {};
+  if (runs.empty()) {
+    // All is in memory, and may be asked back later; what is to be had for that is taken now.
+    const auto got = memory_.reserve_buffers(0, missing(0), milliseconds(0));
+    if (!got && !is_refusal(got.error())) return fail(got.error());
+    return {};
+  }
   for (;;) {
     const Bytes want = missing(kFanInMax);
     if (want == 0) return {};
@@ -128,10 +133,12 @@ Status FinalMerge::merge_runs(std::size_t count) {
   return {};
 }
 
+Bytes FinalMerge::lacking_for(const Run& run) const {
+  return run_memory(memory_.sizes(), run.longest_batch) - memory_.buffers()->prepaid();
+}
+
 Status FinalMerge::open_run(Run run) {
-  const Bytes need = run_memory(memory_.sizes(), run.longest_batch);
-  const Bytes lack = need - memory_.buffers()->prepaid();
-  if (lack > 0) {
+  if (const Bytes lack = lacking_for(run); lack > 0) {
     if (auto got = memory_.reserve_buffers(lack, lack, kPatience); !got) return fail(got.error());
   }
   auto source = RunSource::open(std::move(run), memory_);
@@ -183,23 +190,42 @@ Status FinalMerge::serve_revocation(Bytes bytes, std::vector<LineSource*>& alive
   if (segments_.empty() || memory_.spill_requested() == 0) return {};
   ++stats_.revocations_served;
   const bool all = std::exchange(spilled_once_, true);
+  std::vector<Run> runs;
+  auto run = spill_segments(all ? kBytesMax : bytes, alive);
+  if (!run) return fail(run.error());
+  runs.push_back(*std::move(run));
+  // A sort that still holds what it could spill is told to, instead of getting the memory to read
+  // the run by.
+  const Bytes lack = lacking_for(runs.back());
+  if (!segments_.empty() && lack > 0 && !memory_.reserve_buffers(lack, lack, milliseconds(0))) {
+    auto rest = spill_segments(kBytesMax, alive);
+    if (!rest) return fail(rest.error());
+    runs.push_back(*std::move(rest));
+  }
+  for (Run& spilled : runs) {
+    if (auto opened = open_run(std::move(spilled)); !opened) return opened;
+    const auto started = runs_.back()->next();
+    if (!started) return fail(started.error());
+    alive.push_back(runs_.back().get());
+  }
+  return {};
+}
+
+// Into one run, from the last segment on until it is `bytes` or more.
+Result<Run> FinalMerge::spill_segments(Bytes bytes, std::vector<LineSource*>& alive) {
   std::vector<LineSource*> chosen;
-  for (Bytes found = 0; chosen.size() < segments_.size() && (all || found < bytes);) {
-    const SegmentSource& segment = *segments_[segments_.size() - 1 - chosen.size()];
+  for (Bytes found = 0; chosen.size() < segments_.size() && found < bytes;) {
+    SegmentSource& segment = *segments_[segments_.size() - 1 - chosen.size()];
     found += segment.block_bytes();
-    chosen.push_back(segments_[segments_.size() - 1 - chosen.size()].get());
+    chosen.push_back(&segment);
   }
   auto run = collector_.spill(chosen);
-  if (!run) return fail(run.error());
+  if (!run) return run;
   segments_.resize(segments_.size() - chosen.size());
   std::erase_if(alive, [&](const LineSource* source) {
     return std::find(chosen.begin(), chosen.end(), source) != chosen.end();
   });
-  if (auto opened = open_run(*std::move(run)); !opened) return opened;
-  const auto started = runs_.back()->next();
-  if (!started) return fail(started.error());
-  alive.push_back(runs_.back().get());
-  return {};
+  return run;
 }
 
 void FinalMerge::drop_ended(const std::vector<LineSource*>& alive) {

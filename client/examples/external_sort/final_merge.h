@@ -39,9 +39,12 @@ class FinalMerge {
   /// Merges the `count` smallest runs into one.
   Status merge_runs(std::size_t count);
   Status open_sources();
+  /// What its reader needs beyond what is reserved.
+  Bytes lacking_for(const Run& run) const;
   Status open_run(Run run);
   Status write_output();
   Status serve_revocation(Bytes bytes, std::vector<LineSource*>& alive);
+  Result<Run> spill_segments(Bytes bytes, std::vector<LineSource*>& alive);
   void drop_ended(const std::vector<LineSource*>& alive);
   void show_progress(std::size_t sources);
 

@@ -172,6 +172,17 @@ std::string words(const std::vector<int>& order) {
   return text;
 }
 
+// Files in a folder that this process has open and that have no name there.
+int unnamed_files_in(const std::string& folder) {
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    const std::string target = std::filesystem::read_symlink(entry, gone).string();
+    if (target.starts_with(folder) && target.ends_with("(deleted)")) ++found;
+  }
+  return found;
+}
+
 TEST_F(ClientEndTest, PartsOfAnEmbeddedClientEndInAnyOrder) {
   const auto directories = SpillDirectories::open({daemon_.path("spill")});
   ASSERT_TRUE(directories) << directories.error().message();
@@ -182,6 +193,8 @@ TEST_F(ClientEndTest, PartsOfAnEmbeddedClientEndInAnyOrder) {
     ASSERT_NE(parts, nullptr) << words(order);
     for (const int part : order) parts->destroy(part);
   } while (std::next_permutation(order.begin(), order.end()));
+  // Writes under way keep their file until they have ended; they do end.
+  EXPECT_TRUE(comes_true([&] { return unnamed_files_in(daemon_.path("spill")) == 0; }));
   std::filesystem::remove_all(daemon_.path("spill"));
 }
 

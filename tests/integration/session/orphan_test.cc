@@ -28,7 +28,7 @@ class OrphanTest : public SessionTest {
   Bytes orphaned(const std::string& tenant) {
     grpc::ClientContext context;
     v1::admin::ListTenantsResponse tenants;
-    EXPECT_TRUE(admin_->stub().ListTenants(&context, {}, &tenants).ok());
+    static_cast<void>(admin_->stub().ListTenants(&context, {}, &tenants));
     for (const v1::admin::Tenant& row : tenants.tenants()) {
       if (row.path() == tenant) return row.orphaned_bytes();
     }
@@ -69,7 +69,8 @@ TEST_F(OrphanTest, ItIsChargedStillWhenTheDaemonHasBeenKilled) {
   ASSERT_TRUE(comes_true([&] { return orphan().orphan_pid() == a.child; }));
   daemon_.kill9();
   ASSERT_TRUE(daemon_.start()) << daemon_.log();
-  EXPECT_GE(orphaned("a"), kTouched);
+  // The channel may still be of the daemon that was killed.
+  EXPECT_TRUE(comes_true([&] { return orphaned("a") >= kTouched; }));
   EXPECT_EQ(orphan().orphan_pid(), a.child);
   ::kill(a.child, SIGKILL);
   EXPECT_TRUE(held_becomes(0));

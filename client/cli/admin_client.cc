@@ -125,18 +125,27 @@ struct AdminClient::Impl {
     if (Status connected = ensure_connected(asked); !connected) return fail(connected.error());
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(timeout));
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      if (cancelled) return fail(ErrorCode::kCancelled, "cannot " + asked + ": interrupted");
-      running = &context;
-    }
+    if (Status begun = begin(context, asked); !begun) return fail(begun.error());
     Response response;
-    const grpc::Status status = ((*stub).*method)(&context, request, &response);
+    if (Status done = end(((*stub).*method)(&context, request, &response), asked, change); !done) {
+      return fail(done.error());
+    }
+    return response;
+  }
+
+  Status begin(grpc::ClientContext& context, const std::string& asked) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (cancelled) return fail(ErrorCode::kCancelled, "cannot " + asked + ": interrupted");
+    running = &context;
+    return {};
+  }
+
+  Status end(const grpc::Status& status, const std::string& asked, bool change) {
     {
       const std::lock_guard<std::mutex> lock(mutex);
       running = nullptr;
     }
-    if (status.ok()) return response;
+    if (status.ok()) return {};
     // A channel made from a descriptor cannot reconnect by itself.
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE) stub.reset();
     return fail(failure(status, asked, change));
@@ -197,6 +206,30 @@ Result<v1::admin::SetCapacityResponse> AdminClient::set_capacity(
 
 Result<v1::admin::DrainResponse> AdminClient::drain() {
   return impl_->call(&Admin::Stub::Drain, v1::admin::DrainRequest(), "drain", true);
+}
+
+Status AdminClient::watch(const v1::admin::WatchEventsRequest& request,
+                          const std::function<bool(const v1::admin::WatchEventsResponse&)>& show) {
+  const std::string asked = "watch the events";
+  grpc::ClientContext context;
+  if (request.kept_only()) {
+    if (Status connected = impl_->ensure_connected(asked); !connected) return connected;
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::milliseconds(impl_->timeout));
+  } else {
+    // The stream has no deadline: whether anyone answers is asked beforehand.
+    const auto answers =
+        impl_->call(&Admin::Stub::GetStatus, v1::admin::GetStatusRequest(), asked, false);
+    if (!answers) return fail(answers.error());
+  }
+  if (Status begun = impl_->begin(context, asked); !begun) return begun;
+  const auto stream = impl_->stub->WatchEvents(&context, request);
+  v1::admin::WatchEventsResponse response;
+  bool wanted = true;
+  while (wanted && stream->Read(&response)) wanted = show(response);
+  if (!wanted) context.TryCancel();
+  const grpc::Status status = stream->Finish();
+  return impl_->end(wanted ? status : grpc::Status::OK, asked, false);
 }
 
 void AdminClient::cancel() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -35,6 +36,10 @@ class AdminClient {
       const v1::admin::RemoveTenantRequest& request);
   Result<v1::admin::SetCapacityResponse> set_capacity(const v1::admin::SetCapacityRequest& request);
   Result<v1::admin::DrainResponse> drain();
+  /// Hands over events until `show` says false, or with kept_only all were. The timeout holds for
+  /// the daemon's first answer, and with kept_only for all of it.
+  Status watch(const v1::admin::WatchEventsRequest& request,
+               const std::function<bool(const v1::admin::WatchEventsResponse&)>& show);
 
   /// Ends the call under way, if any, with kCancelled; later calls end so at once.
   void cancel();

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "client/cli/admin_client.h"
+#include "client/cli/events.h"
 #include "client/cli/top.h"
 #include "client/cli/views.h"
 #include "shared/bytes.h"
@@ -29,6 +30,8 @@ struct Arguments {
   std::string bytes;
   std::string interval = "1s";
   std::int64_t count = 0;
+  bool follow = false;
+  std::uint64_t after = 0;
   std::string guarantee;
   std::string guarantee_mode;
   std::string limit;
@@ -44,6 +47,7 @@ struct Commands {
   CLI::App* sessions = nullptr;
   CLI::App* leases = nullptr;
   CLI::App* top = nullptr;
+  CLI::App* events = nullptr;
   CLI::App* revoke = nullptr;
   CLI::App* tenant_set = nullptr;
   CLI::App* tenant_remove = nullptr;
@@ -88,6 +92,11 @@ void add_reading(CLI::App& app, Arguments& arguments, Commands& commands) {
   commands.top->add_option("--count", arguments.count, "Stop after this many samples (0: never)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000'000}));
   commands.top->add_option("--resource", arguments.resource, "Only this resource");
+  commands.events = app.add_subcommand(
+      "events", "The daemon's last 1,024 events: sessions, revocations, tenants, budgets");
+  commands.events->add_flag("-f,--follow", arguments.follow, "What comes, until it is stopped");
+  commands.events->add_option("--after", arguments.after,
+                              "Only events after this number (`sequence` of -o json)");
 }
 
 void add_changing(CLI::App& app, Arguments& arguments, Commands& commands) {
@@ -266,6 +275,10 @@ int run_command(const Arguments& arguments, const Commands& commands, Console& c
     options.resource = arguments.resource;
     options.json = arguments.output == "json";
     return finish(run_top(admin, options, console), console);
+  }
+  if (commands.events->parsed()) {
+    const bool json = arguments.output == "json";
+    return finish(run_events(admin, {arguments.follow, arguments.after, json}, console), console);
   }
   return run_change(admin, arguments, commands, console);
 }

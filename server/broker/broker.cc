@@ -45,6 +45,8 @@ Broker::Broker(BrokerConfig config, Epoch epoch, Ledger& ledger, WatchProcess wa
   if (recovering()) {
     spdlog::warn("ledger_lost epoch={} recover_window_ms={}", epoch_.value,
                  config_.times.recover_window);
+    note({.name = "ledger_lost",
+          .detail = fmt::format("recover_window_ms={}", config_.times.recover_window)});
   }
   recover(ledger_.entries());
   commit();
@@ -166,6 +168,7 @@ std::shared_ptr<const Snapshot> Broker::take_snapshot(Instant now) {
     recovering_until_ = started_at_;
     changed_ = true;
     spdlog::info("recover_window_over epoch={}", epoch_.value);
+    note({.name = "recover_window_over"});
   }
   if (!changed_ || now_ - snapshot_at_ < kSnapshotInterval) return nullptr;
   changed_ = false;
@@ -260,6 +263,8 @@ void Broker::session_due(Session& session) {
     spdlog::warn("session_quarantined session={} tenant={} pid={} client={} suspect_ms={}",
                  session.id.value, session.tenant, session.peer.pid, log_text(session.client_name),
                  now_ - session.suspect_since);
+    note("session_quarantined", session,
+         fmt::format("suspect_ms={}", now_ - session.suspect_since));
   }
   schedule(session);
 }
@@ -271,6 +276,7 @@ void Broker::suspect(Session& session, const char* why) {
     ++counters_.sessions_suspected;
     spdlog::warn("session_suspect session={} tenant={} pid={} client={} why={}", session.id.value,
                  session.tenant, session.peer.pid, log_text(session.client_name), why);
+    note("session_suspect", session, fmt::format("why={}", why));
     for (const SessionLease& lease : session.leases) {
       feed(lease.resource, arbiter::Suspect{session.id});
     }
@@ -313,6 +319,7 @@ void Broker::forget(Session& session, const char* why) {
   const SessionId id = session.id;
   spdlog::info("session_gone session={} tenant={} pid={} client={} why={}", id.value,
                session.tenant, session.peer.pid, log_text(session.client_name), why);
+  note("session_gone", session, fmt::format("why={}", why));
   ++counters_.sessions_gone;
   if (session.connection) {
     const ConnectionId connection = session.connection;

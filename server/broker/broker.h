@@ -14,6 +14,7 @@
 #include "membroker/v1/session.pb.h"
 #include "server/arbiter/arbiter.h"
 #include "server/broker/broker_config.h"
+#include "server/broker/event_ring.h"
 #include "server/broker/kin_watch.h"
 #include "server/broker/ledger.h"
 #include "server/broker/session.h"
@@ -95,6 +96,10 @@ class Broker {
   // ---- to processes ----
   /// Orphans since the last call: what they hold is to be told to orphan_measured().
   std::vector<Peer> take_orphans();
+
+  // ---- to watchers ----
+  /// What was noteworthy since the last call; of more than kEventsKeptMax the first ones.
+  std::vector<BrokerEvent> take_events();
 
   // ---- from admins ----
   Result<AskedBack> ask(SessionId session, const std::string& resource, Bytes bytes, Instant now);
@@ -225,6 +230,13 @@ class Broker {
   void add_pulse(const Session& session, v1::ServerFrame* frame) const;
   bool anything_to_tell(const Session& session) const;
 
+  // broker_events.cc
+  void note(BrokerEvent event);
+  void note(const char* name, const Session& session, std::string detail = {});
+  void note(const char* name, const Session& session, std::size_t resource, Bytes bytes,
+            std::string detail = {});
+  void note(const char* name, const Orphan& orphan, std::string detail);
+
   // broker_admin.cc
   Status lend(std::size_t resource, Bytes capacity, Bytes withheld);
   Result<std::size_t> resource_named(const std::string& name) const;
@@ -258,6 +270,8 @@ class Broker {
   std::vector<SessionId> ready_;
   std::vector<StreamEnd> ended_;
   std::vector<Peer> fresh_orphans_;
+  std::vector<BrokerEvent> events_;
+  std::uint64_t last_event_ = 0;
   std::optional<Bytes> opened_floor_;   // of the Open that is being fed
   std::optional<std::string> refused_;  // the same, or Rejected
   BrokerCounters counters_;

@@ -47,6 +47,7 @@ Result<AskedBack> Broker::ask(SessionId id, const std::string& resource, Bytes b
   }
   spdlog::info("admin_revoke session={} tenant={} resource={} bytes={}", id.value, session->tenant,
                resource, bytes);
+  note("admin_revoke", *session, *index, bytes);
   refused_.reset();
   feed(*index, arbiter::Ask{id, bytes});
   commit();
@@ -99,6 +100,12 @@ Status Broker::set_tenant(const std::string& path, const std::string& resource,
       "priority={} priority_max={} on_overdue={}",
       path, resource, policy.guarantee, name_of(policy.mode), policy.limit, policy.weight,
       policy.priority, policy.priority_max, name_of(policy.on_overdue));
+  note({.name = "tenant_set",
+        .tenant = path,
+        .resource = resource,
+        .detail = fmt::format("guarantee={} mode={} limit={} weight={} priority={} on_overdue={}",
+                              policy.guarantee, name_of(policy.mode), policy.limit, policy.weight,
+                              policy.priority, name_of(policy.on_overdue))});
   commit();
   return {};
 }
@@ -114,6 +121,7 @@ Status Broker::remove_tenant(const std::string& path, Instant now) {
   });
   for (std::size_t i = 0; i < resources_.size(); ++i) feed(i, arbiter::RemoveTenant{path});
   spdlog::info("tenant_removed tenant={}", path);
+  note({.name = "tenant_removed", .tenant = path});
   commit();
   return {};
 }
@@ -140,6 +148,7 @@ Status Broker::set_capacity(const std::string& resource, Bytes capacity, Instant
   }
   if (auto ok = lend(*index, capacity, resources_[*index].withheld); !ok) return ok;
   spdlog::info("capacity_set resource={} capacity={}", resource, capacity);
+  note({.name = "capacity_set", .resource = resource, .bytes = capacity});
   return {};
 }
 
@@ -151,7 +160,12 @@ Status Broker::withhold(const std::string& resource, Bytes bytes, Instant now) {
     return fail(ErrorCode::kInvalid,
                 fmt::format("resource {}: {} bytes withheld", resource, bytes));
   }
-  return lend(*index, resources_[*index].config.capacity, bytes);
+  if (auto ok = lend(*index, resources_[*index].config.capacity, bytes); !ok) return ok;
+  note({.name = "pressure_capacity",
+        .resource = resource,
+        .bytes = resources_[*index].arbiter.capacity(),
+        .detail = fmt::format("withheld={}", bytes)});
+  return {};
 }
 
 Status Broker::lend(std::size_t resource, Bytes capacity, Bytes withheld) {
@@ -167,6 +181,9 @@ Status Broker::lend(std::size_t resource, Bytes capacity, Bytes withheld) {
 void Broker::drain(Instant now) {
   begin(now);
   if (!draining_) spdlog::info("draining sessions={}", sessions_.size());
+  if (!draining_) {
+    note({.name = "draining", .detail = fmt::format("sessions={}", sessions_.size())});
+  }
   draining_ = true;
   for (std::size_t i = 0; i < resources_.size(); ++i) feed(i, arbiter::Drain{});
   for (const auto& [id, session] : sessions_) {
@@ -180,6 +197,7 @@ void Broker::drain(Instant now) {
 void Broker::announce_restart(Instant now) {
   begin(now);
   restarting_ = true;
+  note({.name = "daemon_stopping"});
   for (const auto& [id, session] : sessions_) {
     if (!session->connection) continue;
     session->outbox.draining = v1::DRAIN_MODE_RESTART;

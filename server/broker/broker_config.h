@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -48,6 +49,9 @@ struct BrokerLimits {
   std::uint32_t labels_max = 16;
   std::uint32_t text_bytes_max = 128;  // names, label keys and values
 };
+
+/// Events that watchers can still be told.
+inline constexpr std::size_t kEventsKeptMax = 1'024;
 
 struct BrokerConfig {
   std::vector<ResourceConfig> resources;  // at least "ram"

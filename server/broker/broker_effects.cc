@@ -120,6 +120,9 @@ void Broker::on(std::size_t resource, const arbiter::Revoke& revoke) {
       "reason={} deadline_ms={}",
       session->id.value, session->tenant, r.config.name, open.id.value, revoke.bytes,
       name_of(revoke.stage), name_of(revoke.reason), revoke.deadline - now_);
+  note("lease_revoked", *session, resource, revoke.bytes,
+       fmt::format("revocation={} stage={} reason={} deadline_ms={}", open.id.value,
+                   name_of(revoke.stage), name_of(revoke.reason), revoke.deadline - now_));
 }
 
 /// What was opened and withdrawn before any frame left is never told.
@@ -139,6 +142,8 @@ void Broker::on(std::size_t resource, const arbiter::Withdraw& withdraw) {
   if (lease->send_revoke) mark_ready(*session);
   spdlog::info("revoke_withdrawn session={} tenant={} resource={} revocation={} bytes={}",
                session->id.value, session->tenant, r.config.name, open.id.value, withdraw.bytes);
+  note("revoke_withdrawn", *session, resource, withdraw.bytes,
+       fmt::format("revocation={}", open.id.value));
 }
 
 /// Nothing to tell: the client knows target and deadline.
@@ -153,6 +158,8 @@ void Broker::on(std::size_t resource, const arbiter::Overdue& overdue) {
   spdlog::warn("revoke_overdue session={} tenant={} resource={} revocation={} bytes={}",
                session->id.value, session->tenant, r.config.name, lease->revocation->id.value,
                overdue.bytes);
+  note("revoke_overdue", *session, resource, overdue.bytes,
+       fmt::format("revocation={}", lease->revocation->id.value));
 }
 
 void Broker::on(std::size_t resource, const arbiter::Covered& covered) {
@@ -165,6 +172,11 @@ void Broker::on(std::size_t resource, const arbiter::DebtOverCap& alarm) {
   ++counters_.debt_alarms;
   spdlog::warn("debt_over_cap tenant={} resource={} debt={} cap={}", alarm.tenant,
                resources_[resource].config.name, alarm.debt, alarm.cap);
+  note({.name = "debt_over_cap",
+        .tenant = alarm.tenant,
+        .resource = resources_[resource].config.name,
+        .bytes = alarm.debt,
+        .detail = fmt::format("cap={}", alarm.cap)});
 }
 
 void Broker::on(std::size_t resource, const arbiter::OverduePolicy& policy) {
@@ -173,6 +185,8 @@ void Broker::on(std::size_t resource, const arbiter::OverduePolicy& policy) {
   spdlog::warn("revoke_ignored session={} tenant={} resource={} bytes={} action={}",
                session->id.value, session->tenant, resources_[resource].config.name, policy.bytes,
                policy.fence ? "fence" : "warn");
+  note("revoke_ignored", *session, resource, policy.bytes,
+       fmt::format("action={}", policy.fence ? "fence" : "warn"));
   if (policy.fence) to_fence_.push_back(policy.session);
 }
 
@@ -192,6 +206,8 @@ void Broker::credit(Session& session, SessionLease& lease, Bytes returned) {
       lease.totals.returned >= lease.revocation->target) {
     lease.revocation->fate = OpenRevocation::Fate::kAnswered;
     ++resources_[lease.resource].counters.revoke_answered;
+    note("revoke_answered", session, lease.resource, returned,
+         fmt::format("revocation={} state=met", lease.revocation->id.value));
   }
   feed(lease.resource, arbiter::Release{session.id, returned});
   if (lease.told_debt > 0) tell_debt(session, lease);
@@ -231,6 +247,7 @@ void Broker::fence(Session& session) {
   schedule(session);
   spdlog::warn("session_fenced session={} tenant={} pid={} client={}", session.id.value,
                session.tenant, session.peer.pid, log_text(session.client_name));
+  note("session_fenced", session);
 }
 
 /// Unique among live sessions, readable, and stable over a restart: the arbiter orders by it.

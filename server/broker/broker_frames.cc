@@ -56,6 +56,7 @@ Status Broker::wake(Session& session, const v1::ClientFrame& frame) {
   ++counters_.sessions_resumed;
   spdlog::info("session_awake session={} tenant={} pid={} silent_ms={}", session.id.value,
                session.tenant, session.peer.pid, now_ - session.suspect_since);
+  note("session_awake", session, fmt::format("silent_ms={}", now_ - session.suspect_since));
   return {};
 }
 
@@ -213,10 +214,13 @@ Status Broker::on_progress(Session& session, const v1::RevokeProgress& progress)
       revocation->fate = Fate::kAnswered;
       ++resources_[lease.resource].counters.revoke_answered;
     }
+    const char* answer = *state == arbiter::ProgressState::kDone ? "done" : "cannot";
+    const std::string why =
+        log_text(std::string_view(progress.reason()).substr(0, kProgressReasonBytesMax));
     spdlog::debug("revoke_answered session={} tenant={} revocation={} state={} why={}",
-                  session.id.value, session.tenant, revocation->id.value,
-                  *state == arbiter::ProgressState::kDone ? "done" : "cannot",
-                  log_text(std::string_view(progress.reason()).substr(0, kProgressReasonBytesMax)));
+                  session.id.value, session.tenant, revocation->id.value, answer, why);
+    note("revoke_answered", session, lease.resource, 0,
+         fmt::format("revocation={} state={} why={}", revocation->id.value, answer, why));
   }
   feed(lease.resource,
        arbiter::Progress{session.id, current, state.value_or(arbiter::ProgressState::kWorking),

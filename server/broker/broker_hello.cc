@@ -319,6 +319,9 @@ void Broker::attach(Session& session, ConnectionId connection, const HelloReques
                resumed ? "session_resumed" : "session_opened", session.id.value, session.tenant,
                session.peer.pid, session.peer.uid, log_text(session.client_name),
                session.attach.value);
+  note(resumed ? "session_resumed" : "session_opened", session,
+       fmt::format("pid={} uid={} client={} attach={}", session.peer.pid, session.peer.uid,
+                   log_text(session.client_name), session.attach.value));
 }
 
 }  // namespace membroker::broker

@@ -128,6 +128,7 @@ bool Broker::open_orphan(Orphan orphan) {
   ++counters_.orphans_left;
   spdlog::warn("orphan_left pid={} parent={} tenant={} client={} bytes={}", orphan.process.pid,
                orphan.parent, orphan.tenant, log_text(orphan.client_name), orphan.totals.held());
+  note("orphan_left", orphan, fmt::format("pid={} parent={}", orphan.process.pid, orphan.parent));
   fresh_orphans_.push_back(orphan.process);
   orphans_.emplace(orphan.process.key(), std::move(orphan));
   return true;
@@ -185,6 +186,8 @@ void Broker::end_orphan(const ProcessKey& process, const char* why) {
   orphans_.erase(found);
   spdlog::info("orphan_gone pid={} parent={} tenant={} bytes={} why={}", orphan.process.pid,
                orphan.parent, orphan.tenant, orphan.totals.held(), why);
+  note("orphan_gone", orphan,
+       fmt::format("pid={} parent={} why={}", orphan.process.pid, orphan.parent, why));
   if (orphan.slot) ledger_.release(*orphan.slot);
   feed(kRam, arbiter::Gone{orphan.id});
 }
@@ -213,6 +216,8 @@ void Broker::recover_orphan(const LedgerEntry& entry) {
                                orphan.tenant, orphan.totals.held()});
   spdlog::info("orphan_recovered pid={} parent={} tenant={} bytes={}", orphan.process.pid,
                orphan.parent, orphan.tenant, orphan.totals.held());
+  note("orphan_recovered", orphan,
+       fmt::format("pid={} parent={}", orphan.process.pid, orphan.parent));
   fresh_orphans_.push_back(orphan.process);
   orphans_.emplace(orphan.process.key(), std::move(orphan));
 }

@@ -80,6 +80,8 @@ void Broker::recover_session(const std::vector<LedgerEntry>& slots) {
     spdlog::info("lease_recovered session={} tenant={} pid={} resource={} held={}",
                  session.id.value, session.tenant, session.peer.pid,
                  resources_[lease.resource].config.name, lease.totals.held());
+    note("lease_recovered", session, lease.resource, lease.totals.held(),
+         fmt::format("pid={}", session.peer.pid));
   }
   ++counters_.sessions_recovered;
   schedule(session);

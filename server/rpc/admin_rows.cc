@@ -99,6 +99,17 @@ void to_message(const broker::LeaseRow& row, Instant now, v1::admin::Lease* out)
   }
 }
 
+void to_message(const broker::BrokerEvent& event, v1::admin::Event* out) {
+  out->set_sequence(event.sequence);
+  out->set_wall_ms(event.wall_ms);
+  out->set_name(event.name);
+  out->set_tenant(event.tenant);
+  out->set_session_id(event.session.value);
+  out->set_resource(event.resource);
+  out->set_bytes(event.bytes);
+  out->set_detail(event.detail);
+}
+
 bool is_within(const std::string& tenant, const std::string& path) {
   return path.empty() || tenant == path || tenant.starts_with(path + '/');
 }

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "membroker/v1/admin.pb.h"
+#include "server/broker/event_ring.h"
 #include "server/broker/snapshot.h"
 #include "shared/time.h"
 
@@ -15,6 +16,7 @@ void to_message(const broker::ResourceRow& row, v1::admin::ResourceStatus* out);
 void to_message(const broker::TenantRow& row, v1::admin::Tenant* out);
 void to_message(const broker::SessionRow& row, Instant now, v1::admin::Session* out);
 void to_message(const broker::LeaseRow& row, Instant now, v1::admin::Lease* out);
+void to_message(const broker::BrokerEvent& event, v1::admin::Event* out);
 
 /// `tenant` is `path` or below it; an empty path has all below it.
 bool is_within(const std::string& tenant, const std::string& path);

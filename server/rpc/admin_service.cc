@@ -197,4 +197,12 @@ grpc::Status AdminService::ListLeases(grpc::ServerContext* context,
   });
 }
 
+grpc::Status AdminService::WatchEvents(grpc::ServerContext* context,
+                                       const v1::admin::WatchEventsRequest* request,
+                                       EventWatch::Writer* writer) {
+  const auto peer = authorise(*context, *request);
+  if (!peer) return to_status(peer.error());
+  return watch_.serve(broker_.events(), *request, *context, *writer);
+}
+
 }  // namespace membroker::rpc

@@ -14,6 +14,7 @@
 #include "server/broker/inbox.h"
 #include "server/broker/state_store.h"
 #include "server/rpc/clerk.h"
+#include "server/rpc/event_watch.h"
 
 namespace membroker::rpc {
 
@@ -28,6 +29,7 @@ class AdminBackend {
   virtual std::optional<broker::Peer> admin_peer(const std::string& grpc_peer) = 0;
   /// Closes the connection, once there was time to read why the RPC is refused.
   virtual void refuse_admin(const std::string& grpc_peer) = 0;
+  virtual broker::EventRing& events() = 0;
 
  protected:
   ~AdminBackend() = default;
@@ -51,7 +53,9 @@ class AdminService final : public v1::admin::Admin::Service {
 
   /// The back end and the store outlive it.
   AdminService(AdminBackend& broker, Options options)
-      : broker_(broker), options_(std::move(options)) {}
+      : broker_(broker),
+        options_(std::move(options)),
+        watch_([this](const std::string& peer) { broker_.refuse_admin(peer); }) {}
 
   grpc::Status GetStatus(grpc::ServerContext* context, const v1::admin::GetStatusRequest* request,
                          v1::admin::GetStatusResponse* response) override;
@@ -75,6 +79,9 @@ class AdminService final : public v1::admin::Admin::Service {
                            v1::admin::SetCapacityResponse* response) override;
   grpc::Status Drain(grpc::ServerContext* context, const v1::admin::DrainRequest* request,
                      v1::admin::DrainResponse* response) override;
+  grpc::Status WatchEvents(grpc::ServerContext* context,
+                           const v1::admin::WatchEventsRequest* request,
+                           EventWatch::Writer* writer) override;
 
  private:
   using Request = google::protobuf::Message;
@@ -107,6 +114,7 @@ class AdminService final : public v1::admin::Admin::Service {
 
   AdminBackend& broker_;
   const Options options_;
+  EventWatch watch_;
   Clerk clerk_;  // last: its errands use the others
 };
 

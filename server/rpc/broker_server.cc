@@ -64,6 +64,7 @@ class BrokerServer::Impl final : public StreamOwner, public AdminBackend {
   std::shared_ptr<const broker::Snapshot> snapshot() const override;
   std::optional<broker::Peer> admin_peer(const std::string& grpc_peer) override;
   void refuse_admin(const std::string& grpc_peer) override { doors_->refuse(grpc_peer); }
+  broker::EventRing& events() override { return events_; }
   void shutdown();
 
  private:
@@ -95,6 +96,7 @@ class BrokerServer::Impl final : public StreamOwner, public AdminBackend {
   const Bytes frame_bytes_max_;
   broker::Ledger ledger_;
   SessionStream::Service service_;
+  broker::EventRing events_;
   AdminService admin_;
   UnknownCalls unknown_{[this](const std::string& peer) { doors_->refuse(peer); }};
   std::unique_ptr<grpc::ServerCompletionQueue> queue_;
@@ -275,6 +277,7 @@ void BrokerServer::Impl::pump() {
     if (found != streams_.end()) found->second->end(to_status(end));
   }
   for (const broker::Peer& orphan : broker_->take_orphans()) kin_->measure(orphan);
+  events_.add(broker_->take_events());
   if (auto fresh = broker_->take_snapshot(monotonic_now())) {
     const std::lock_guard lock(snapshot_mutex_);
     snapshot_ = std::move(fresh);
@@ -347,6 +350,7 @@ void BrokerServer::Impl::shutdown() {
   post([](broker::Broker& broker, Instant now) {
     broker.end_streams("the daemon is going away; keep the lease and reconnect", now);
   });
+  post([this](broker::Broker&, Instant) { events_.close(); });
   // Streams that do not end, because their client does not read, are cancelled at the deadline.
   // Even then a call whose answer is under way ends only when it is read or its connection is
   // closed.

@@ -115,6 +115,29 @@ TEST_F(Command, HelpAndVersionAreNoErrors) {
   EXPECT_THAT(console.out_text, StartsWith("membrokerctl "));
 }
 
+TEST_F(Command, EventsAreALineEach) {
+  EXPECT_EQ(ctl({"events"}), kExitOk);
+  EXPECT_EQ(daemon.admin.asked, "kept_only: true");
+  EXPECT_EQ(std::count(console.out_text.begin(), console.out_text.end(), '\n'), 2);
+  EXPECT_THAT(console.out_text,
+              HasSubstr("session_suspect       session=42 tenant=acme/etl why=silent?[2J\n"));
+  EXPECT_EQ(console.err_text, "membrokerctl: 4 events before this one are not kept any more\n");
+}
+
+TEST_F(Command, EventsFollowedAsJsonLines) {
+  EXPECT_EQ(ctl({"events", "--follow", "--after", "3", "-o", "json"}), kExitOk);
+  EXPECT_EQ(daemon.admin.asked, "after_sequence: 3");
+  EXPECT_THAT(console.out_text, StartsWith("{\"event\":{\"sequence\":\"5\""));
+  EXPECT_EQ(std::count(console.out_text.begin(), console.out_text.end(), '\n'), 2);
+  EXPECT_EQ(console.err_text, "");
+}
+
+TEST_F(Command, EventsEndWithTheDaemonsError) {
+  daemon.admin.status = {grpc::StatusCode::UNAVAILABLE, "the daemon is going away"};
+  EXPECT_EQ(ctl({"events"}), kExitUnreachable);
+  EXPECT_THAT(console.err_text, HasSubstr("cannot watch the events: the daemon is going away"));
+}
+
 TEST_F(Command, NobodyAtTheSocketIsUnreachable) {
   daemon.stop();
   EXPECT_EQ(ctl({"status"}), kExitUnreachable);

@@ -127,6 +127,21 @@ class FakeAdmin final : public v1::admin::Admin::Service {
     asked = "drain";
     return status;
   }
+  grpc::Status WatchEvents(grpc::ServerContext*, const v1::admin::WatchEventsRequest* request,
+                           grpc::ServerWriter<v1::admin::WatchEventsResponse>* writer) override {
+    asked = request->ShortDebugString();
+    for (std::uint64_t number = 5; number < 7; ++number) {
+      v1::admin::WatchEventsResponse response;
+      response.set_missed(number == 5 ? 4 : 0);
+      response.mutable_event()->set_sequence(number);
+      response.mutable_event()->set_name("session_suspect");
+      response.mutable_event()->set_session_id(42);
+      response.mutable_event()->set_tenant("acme/etl");
+      response.mutable_event()->set_detail("why=silent\x1b[2J");
+      writer->Write(response);
+    }
+    return status;
+  }
 
   grpc::Status status;  // the end of every answer
   bool silent = false;  // GetStatus and Revoke: as a stopped daemon, no answer

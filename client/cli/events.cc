@@ -46,6 +46,7 @@ std::string render(const v1::admin::Event& event, bool colour) {
   if (!event.resource().empty()) line += " resource=" + clean(event.resource());
   if (event.bytes() != 0) line += " bytes=" + std::to_string(event.bytes());
   if (!event.detail().empty()) line += " " + clean(event.detail());
+  line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
 }
 

@@ -87,7 +87,9 @@ ChildProcess::~ChildProcess() {
 }
 
 void ChildProcess::signal(int number) const {
-  if (pid_ > 0) ::kill(pid_, number);
+  if (pid_ <= 0 || ::kill(pid_, number) != 0 || number != SIGSTOP) return;
+  siginfo_t stopped{};  // its threads stop one by one; the report stays for wait()
+  ::waitid(P_PID, static_cast<id_t>(pid_), &stopped, WSTOPPED | WEXITED | WNOWAIT);
 }
 
 void ChildProcess::write_line(std::string_view text) const {

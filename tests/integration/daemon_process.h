@@ -32,6 +32,7 @@ class ChildProcess {
   ~ChildProcess();
 
   pid_t pid() const { return pid_; }
+  /// After SIGSTOP it has stopped.
   void signal(int number) const;
   void write_line(std::string_view text) const;
   void close_input();

@@ -114,10 +114,9 @@ class Broker {
   Status withhold(const std::string& resource, Bytes bytes, Instant now);
   /// No grants any more, every lease asked down to its floor.
   void drain(Instant now);
-  /// The daemon is going away: every client is told to keep its lease and to come back.
+  /// The daemon is going away: every client is told to keep its lease and to come back. A stream
+  /// ends with the frame that says so; others at once.
   void announce_restart(Instant now);
-  /// Ends every stream.
-  void end_streams(const std::string& why, Instant now);
 
   /// A new one when something has changed, at most every 100 ms; else null.
   std::shared_ptr<const Snapshot> take_snapshot(Instant now);
@@ -125,6 +124,9 @@ class Broker {
   const BrokerConfig& config() const { return config_; }
 
  private:
+  static constexpr const char* kGoingAway =
+      "the daemon is going away; keep the lease and reconnect";
+
   struct Resource {
     ResourceConfig config;
     arbiter::Arbiter arbiter;

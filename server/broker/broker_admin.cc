@@ -204,14 +204,13 @@ void Broker::announce_restart(Instant now) {
     session->outbox.draining_grace = config_.times.shutdown_grace;
     mark_ready(*session);
   }
-  commit();
-}
-
-void Broker::end_streams(const std::string& why, Instant now) {
-  begin(now);
-  std::vector<ConnectionId> all;
-  for (const auto& [connection, record] : connections_) all.push_back(connection);
-  for (const ConnectionId connection : all) end_stream(connection, EndCode::kUnavailable, why);
+  std::vector<ConnectionId> nameless;
+  for (const auto& [connection, record] : connections_) {
+    if (!record.session) nameless.push_back(connection);
+  }
+  for (const ConnectionId connection : nameless) {
+    end_stream(connection, EndCode::kUnavailable, kGoingAway);
+  }
   commit();
 }
 

@@ -46,6 +46,11 @@ bool Broker::compose(ConnectionId connection, Instant now, v1::ServerFrame* fram
     frame->add_messages()->mutable_fenced()->set_reason(outbox.fenced);
     outbox.fenced.clear();
   }
+  if (restarting_) {
+    // Not before: a stream that still wrote something else would end without being told.
+    end_stream(connection, EndCode::kUnavailable, kGoingAway);
+    commit();
+  }
   return true;
 }
 

@@ -347,9 +347,6 @@ void BrokerServer::Impl::shutdown() {
   if (!thread_.joinable()) return;
   doors_->close();
   post([](broker::Broker& broker, Instant now) { broker.announce_restart(now); });
-  post([](broker::Broker& broker, Instant now) {
-    broker.end_streams("the daemon is going away; keep the lease and reconnect", now);
-  });
   post([this](broker::Broker&, Instant) { events_.close(); });
   // Streams that do not end, because their client does not read, are cancelled at the deadline.
   // Even then a call whose answer is under way ends only when it is read or its connection is

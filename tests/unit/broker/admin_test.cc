@@ -131,12 +131,14 @@ TEST_F(AdminTest, DrainAsksEverythingButTheFloorAndTakesNoSessions) {
   EXPECT_EQ(broker_->snapshot().state, "draining");
 }
 
-TEST_F(AdminTest, BeforeARestartEveryClientIsToldToComeBack) {
+TEST_F(AdminTest, BeforeARestartEveryClientIsToldToComeBackAndThenItsStreamEnds) {
+  const ConnectionId nameless = stream(2);
   broker_->announce_restart(now_);
+  const std::vector<StreamEnd> at_once = broker_->take_ended();
+  ASSERT_EQ(at_once.size(), 1u) << "a stream that still writes has not been told";
+  EXPECT_EQ(at_once[0].connection, nameless);
   deliver();
   EXPECT_EQ(received(a_).draining()->mode(), v1::DRAIN_MODE_RESTART);
-  broker_->end_streams("the daemon is going away", now_);
-  deliver();
   EXPECT_EQ(ended(a_)->code, EndCode::kUnavailable);
   EXPECT_EQ(ledger_->entries().size(), 1u);
   EXPECT_EQ(ended(stream(3))->code, EndCode::kUnavailable);

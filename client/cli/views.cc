@@ -3,6 +3,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <map>
+#include <vector>
 
 #include "client/cli/table.h"
 #include "shared/format.h"
@@ -17,6 +18,11 @@ using v1::admin::Tenant;
 
 Cell bytes_cell(Bytes bytes, Style style = Style::kPlain) {
   return {format_bytes(bytes), unless_zero(bytes, style)};
+}
+
+/// Nothing at all for zero: a column of these is left out.
+Cell cell_unless_zero(Bytes bytes) {
+  return bytes == 0 ? Cell{} : Cell{format_bytes(bytes), Style::kWarn};
 }
 
 Cell count_cell(std::uint64_t count, Style style = Style::kPlain) {
@@ -39,7 +45,8 @@ Table memory_table() {
                 {"DEBT", true},
                 {"PEAK HELD", true, 0, true},
                 {"PEAK DEBT", true, 0, true},
-                {"CHUNK", true, 0, true}});
+                {"CHUNK", true, 0, true},
+                {"WITHHELD", true, 0, true}});
 }
 
 void add_memory(Table& table, const ResourceStatus& resource) {
@@ -53,7 +60,8 @@ void add_memory(Table& table, const ResourceStatus& resource) {
              bytes_cell(resource.debt_bytes(), Style::kBad),
              bytes_cell(resource.peak_held_bytes()),
              bytes_cell(resource.peak_debt_bytes()),
-             bytes_cell(resource.chunk_bytes())});
+             bytes_cell(resource.chunk_bytes()),
+             cell_unless_zero(resource.withheld_bytes())});
 }
 
 Table count_table() {
@@ -87,6 +95,27 @@ std::string labels(const Session& session) {
   std::string text;
   for (const auto& [key, value] : sorted) text += (text.empty() ? "" : ",") + key + "=" + value;
   return text;
+}
+
+Cell note_cell(const Tenant& tenant) {
+  std::vector<std::string> notes;
+  Style style = Style::kPlain;
+  if (tenant.removed()) {
+    notes.push_back("removed, drains");
+    style = Style::kWarn;
+  } else if (tenant.guarantee_mode() == "reserved") {
+    notes.push_back("reserved");
+  }
+  if (tenant.debt_over_cap()) {
+    notes.push_back("debt above " + format_bytes(tenant.debt_cap_bytes()));
+    style = Style::kBad;
+  }
+  if (tenant.orphaned_bytes() > 0) {
+    notes.push_back("orphaned " + format_bytes(tenant.orphaned_bytes()));
+  }
+  std::string text;
+  for (const std::string& note : notes) text += (text.empty() ? "" : ", ") + note;
+  return {text, style};
 }
 
 // The client, or the forked child that its process has left behind.
@@ -127,6 +156,11 @@ std::string render(const v1::admin::GetStatusResponse& status, const Look& look)
   for (const ResourceStatus& resource : status.resources()) {
     add_memory(memory, resource);
     add_counts(counts, resource);
+    if (resource.tenants_over_debt_cap() > 0) {
+      const std::string over = plural(resource.tenants_over_debt_cap(), "tenant") +
+                               " over the debt cap of " + clean(resource.resource());
+      text += ", " + paint(over, Style::kBad, look.colour);
+    }
   }
   return text + "\n\n" + memory.render(look.width, look.colour) + "\n" +
          counts.render(look.width, look.colour);
@@ -153,11 +187,6 @@ std::string render(const v1::admin::ListTenantsResponse& tenants, const Look& lo
                {"SESSIONS", true},
                {"NOTE", false, 0, true}});
   for (const Tenant& tenant : tenants.tenants()) {
-    std::string note = tenant.guarantee_mode() == "reserved" ? "reserved" : "";
-    if (tenant.removed()) note = "removed, drains";
-    if (tenant.orphaned_bytes() > 0) {
-      note += (note.empty() ? "" : ", ") + ("orphaned " + format_bytes(tenant.orphaned_bytes()));
-    }
     table.add({{tenant.path()},
                {tenant.resource()},
                bytes_cell(tenant.held_bytes(), Style::kGood),
@@ -170,7 +199,7 @@ std::string render(const v1::admin::ListTenantsResponse& tenants, const Look& lo
                bytes_cell(tenant.overdue_bytes(), Style::kBad),
                bytes_cell(tenant.debt_bytes(), Style::kBad),
                count_cell(tenant.sessions()),
-               {note, tenant.removed() ? Style::kWarn : Style::kPlain}});
+               note_cell(tenant)});
   }
   return table.render(look.width, look.colour);
 }

@@ -43,6 +43,7 @@ struct TenantView : NodeView {
   TenantPolicy policy;
   bool removed = false;
   std::uint32_t sessions = 0;
+  Bytes debt_cap = 0;  // more debt than that is an alarm
 };
 
 enum class SessionState { kActive, kSuspect, kFenced, kOrphan };

@@ -114,7 +114,7 @@ void Sessions::overdraw(Lease& lease, Bytes bytes) {
   if (bytes == 0) return;
   core_.tree.add(lease, {.held = bytes, .debt = bytes});
   for (const Tenant* node = lease.parent; node->parent != nullptr; node = node->parent) {
-    const Bytes cap = core_.tree.limit_on_path(*node) / kDebtCapDivisor;
+    const Bytes cap = core_.tree.debt_cap(*node);
     if (node->debt > cap) core_.emit(DebtOverCap{path_of(*node), node->debt, cap});
   }
 }

@@ -95,6 +95,8 @@ class Tree {
   Bytes attainable(const Tenant& tenant) const;
   /// Least limit on the path.
   Bytes limit_on_path(const Tenant& tenant) const;
+  /// More debt than that is an alarm.
+  Bytes debt_cap(const Tenant& tenant) const { return limit_on_path(tenant) / kDebtCapDivisor; }
 
   struct DeepestFirst {
     bool operator()(const Tenant* a, const Tenant* b) const;

@@ -65,6 +65,7 @@ std::vector<TenantView> Arbiter::tenants() const {
     view.policy = tenant->policy;
     view.removed = tenant->removed;
     view.sessions = sessions_below(*tenant);
+    view.debt_cap = state_->core.tree.debt_cap(*tenant);
   }
   return views;
 }

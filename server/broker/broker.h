@@ -131,7 +131,8 @@ class Broker {
     ResourceConfig config;
     arbiter::Arbiter arbiter;
     ResourceCounters counters;
-    Bytes withheld = 0;  // of config.capacity
+    Bytes withheld = 0;                                          // of config.capacity
+    std::map<std::string, TenantCounters> tenant_counters = {};  // by path
   };
   /// What a process held at its end, and for whom: of several sessions the largest one's tenant.
   struct Estate {
@@ -219,6 +220,8 @@ class Broker {
   void answer(Session& session, v1::ServerMessage message);
   void credit(Session& session, SessionLease& lease, Bytes returned);
   void charge_over(Session& session, SessionLease& lease, Bytes bytes);
+  void count(std::size_t resource, const std::string& tenant, const TenantCounters& more);
+  void count_spilled(const Session& session, SessionLease& lease);
   void charge_unknown(Session& session, SessionLease& lease, Bytes bytes);
   void tell_debt(Session& session, SessionLease& lease);
   void fence(Session& session);

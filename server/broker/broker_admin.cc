@@ -119,7 +119,12 @@ Status Broker::remove_tenant(const std::string& path, Instant now) {
   std::erase_if(tenants_, [&](const auto& tenant) {
     return tenant.first == path || tenant.first.starts_with(below);
   });
-  for (std::size_t i = 0; i < resources_.size(); ++i) feed(i, arbiter::RemoveTenant{path});
+  for (std::size_t i = 0; i < resources_.size(); ++i) {
+    std::erase_if(resources_[i].tenant_counters, [&](const auto& counted) {
+      return counted.first == path || counted.first.starts_with(below);
+    });
+    feed(i, arbiter::RemoveTenant{path});
+  }
   spdlog::info("tenant_removed tenant={}", path);
   note({.name = "tenant_removed", .tenant = path});
   commit();

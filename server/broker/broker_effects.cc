@@ -103,6 +103,7 @@ void Broker::on(std::size_t resource, const arbiter::Revoke& revoke) {
   MB_CHECK(lease != nullptr);
   if (revoke.opened || !lease->revocation) {
     ++r.counters.revoked;
+    count(resource, session->tenant, {.revoked = 1});
     lease->revocation = OpenRevocation{};
     lease->revocation->id = RevocationId{next_revocation_++};
   }
@@ -218,6 +219,28 @@ void Broker::charge_over(Session& session, SessionLease& lease, Bytes bytes) {
   touch(session);
   feed(lease.resource, arbiter::Over{session.id, bytes});
   tell_debt(session, lease);
+}
+
+/// For the tenant and all above it.
+void Broker::count(std::size_t resource, const std::string& tenant, const TenantCounters& more) {
+  for (std::string path = tenant;;) {
+    TenantCounters& counters = resources_[resource].tenant_counters[path];
+    counters.revoked += more.revoked;
+    counters.spilled = saturating_add(counters.spilled, more.spilled);
+    const std::size_t slash = path.rfind('/');
+    if (slash == std::string::npos) return;
+    path.resize(slash);
+  }
+}
+
+/// After a report. What is reported is a total since the session began, so of a session that has
+/// lived before the first one only says where to count from.
+void Broker::count_spilled(const Session& session, SessionLease& lease) {
+  const Bytes before = lease.spilled_counted.value_or(lease.use.spilled);
+  if (lease.use.spilled > before) {
+    count(lease.resource, session.tenant, {.spilled = lease.use.spilled - before});
+  }
+  lease.spilled_counted = std::max(before, lease.use.spilled);
 }
 
 /// Grants that only the client knows of; see take_totals().

@@ -176,6 +176,7 @@ Status Broker::on_inventory(Session& session, const v1::Inventory& inventory, bo
     (*lease)->use = {use.reserved_bytes(), figure(use.slack_bytes(), held),
                      figure(use.reclaimable_bytes(), held), use.allocated_bytes(),
                      use.spilled_bytes()};
+    count_spilled(session, **lease);
     if (report) {
       feed((*lease)->resource,
            arbiter::Report{session.id, (*lease)->use.slack, (*lease)->use.reclaimable});

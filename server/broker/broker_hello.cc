@@ -165,6 +165,7 @@ Status Broker::open_lease(Session& session, const LeaseClaim& claim) {
   lease.totals = claim.totals;
   lease.use.slack = std::min(claim.slack, held);
   lease.use.reclaimable = std::min(claim.reclaimable, held);
+  if (claim.totals == LedgerTotals{}) lease.spilled_counted = 0;
   if (recovering()) {
     lease.floor = std::min({claim.floor, resource.config.floor_max, held});
     feed(claim.resource, arbiter::Recovered{session.id, arbiter_name(session), session.tenant,

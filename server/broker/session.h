@@ -68,6 +68,9 @@ struct SessionLease {
   LedgerTotals recorded;  // what the ledger has
   std::size_t slot = 0;
   ReportedUse use;
+  /// Of use.spilled, what is in the tenant's counters. None: the session has lived before this
+  /// daemon, and has not yet said how much it had spilled by then.
+  std::optional<Bytes> spilled_counted;
   std::optional<OpenRevocation> revocation;
   Bytes told_target = 0;  // the last Revoke's of this attach; 0: none
   Bytes told_debt = 0;

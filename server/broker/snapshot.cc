@@ -38,12 +38,17 @@ Snapshot Broker::snapshot() const {
   out.counters = counters_;
   for (const Resource& resource : resources_) {
     const Bytes capacity = resource.arbiter.capacity();
-    out.resources.push_back({resource.config.name, capacity, resource.arbiter.chunk(),
-                             resource.arbiter.root(), resource.counters,
-                             resource.config.capacity - capacity});
+    ResourceRow row{resource.config.name,     capacity,
+                    resource.arbiter.chunk(), resource.arbiter.root(),
+                    resource.counters,        resource.config.capacity - capacity};
     for (arbiter::TenantView& view : resource.arbiter.tenants()) {
-      out.tenant_rows.push_back({resource.config.name, std::move(view), 0});
+      TenantRow tenant{resource.config.name, std::move(view)};
+      const auto counted = resource.tenant_counters.find(tenant.view.path);
+      if (counted != resource.tenant_counters.end()) tenant.counters = counted->second;
+      row.tenants_over_debt_cap += tenant.debt_over_cap() ? 1 : 0;
+      out.tenant_rows.push_back(std::move(tenant));
     }
+    out.resources.push_back(std::move(row));
   }
   out.sessions.reserve(sessions_.size());
   for (const auto& [id, session] : sessions_) {

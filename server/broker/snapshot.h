@@ -29,6 +29,13 @@ struct ResourceCounters {
   Bytes peak_debt = 0;
 };
 
+/// What has happened to one tenant and those below it, of one resource, since the daemon started or
+/// the tenant was made.
+struct TenantCounters {
+  std::uint64_t revoked = 0;  // revocations opened
+  Bytes spilled = 0;          // written to spill files, as the clients report
+};
+
 struct ResourceRow {
   std::string name;
   Bytes capacity = 0;  // what is lent at most, now
@@ -36,12 +43,17 @@ struct ResourceRow {
   arbiter::NodeView root;
   ResourceCounters counters;
   Bytes withheld = 0;  // of the capacity as set, besides `capacity`
+  std::uint32_t tenants_over_debt_cap = 0;
 };
 
 struct TenantRow {
   std::string resource;
-  arbiter::TenantView view;
+  arbiter::TenantView view = {};
   Bytes orphaned = 0;  // of its held bytes: by forked children of gone sessions
+  TenantCounters counters = {};
+
+  /// The alarm that its debt raises, while it lasts.
+  bool debt_over_cap() const { return view.debt > view.debt_cap; }
 };
 
 struct SessionRow {

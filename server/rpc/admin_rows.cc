@@ -32,6 +32,8 @@ void to_message(const broker::ResourceRow& row, v1::admin::ResourceStatus* out) 
   out->set_peak_held_bytes(row.counters.peak_held);
   out->set_peak_debt_bytes(row.counters.peak_debt);
   out->set_chunk_bytes(row.chunk);
+  out->set_withheld_bytes(row.withheld);
+  out->set_tenants_over_debt_cap(row.tenants_over_debt_cap);
 }
 
 void to_message(const broker::TenantRow& row, v1::admin::Tenant* out) {
@@ -53,6 +55,8 @@ void to_message(const broker::TenantRow& row, v1::admin::Tenant* out) {
   out->set_sessions(view.sessions);
   out->set_removed(view.removed);
   out->set_orphaned_bytes(row.orphaned);
+  out->set_debt_cap_bytes(view.debt_cap);
+  out->set_debt_over_cap(row.debt_over_cap());
 }
 
 void to_message(const broker::SessionRow& row, Instant now, v1::admin::Session* out) {

@@ -252,6 +252,28 @@ TEST(Views, AnOpenRevocationIsShownWithWhatIsAskedAndWhy) {
   EXPECT_THAT(render(leases, {}), HasSubstr("8.0 MiB  spill fair_share 1.5 s"));
 }
 
+TEST(Views, AlarmsAndWithheldBytesAreShownOnlyWhileTheyLast) {
+  v1::admin::GetStatusResponse status;
+  auto* ram = status.add_resources();
+  ram->set_resource("ram");
+  v1::admin::ListTenantsResponse tenants;
+  auto* tenant = tenants.add_tenants();
+  tenant->set_debt_cap_bytes(2 * kMiB);
+  EXPECT_THAT(render(status, {}), Not(HasSubstr("WITHHELD")));
+  EXPECT_THAT(render(status, {}), Not(HasSubstr("debt cap")));
+  EXPECT_THAT(render(tenants, {}), Not(HasSubstr("debt above")));
+
+  ram->set_withheld_bytes(96 * kMiB);
+  ram->set_tenants_over_debt_cap(2);
+  tenant->set_debt_over_cap(true);
+  tenant->set_orphaned_bytes(kMiB);
+  EXPECT_THAT(render(status, {}), HasSubstr("WITHHELD\n"));
+  EXPECT_THAT(render(status, {}), HasSubstr("96.0 MiB\n"));
+  EXPECT_THAT(render(*ram, {}), HasSubstr("96.0 MiB\n"));
+  EXPECT_THAT(render(status, {}), HasSubstr("0 sessions, 2 tenants over the debt cap of ram\n"));
+  EXPECT_THAT(render(tenants, {}), HasSubstr("debt above 2.0 MiB, orphaned 1.0 MiB"));
+}
+
 TEST(Views, NoLineIsWiderThanTheTerminal) {
   const Sample now = sample(3, 3);
   for (const std::size_t width : {30U, 60U, 80U, 120U}) {

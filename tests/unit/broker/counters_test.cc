@@ -1,0 +1,106 @@
+// What is counted and shown for each tenant.
+
+#include <gmock/gmock.h>
+
+#include "tests/unit/broker/broker_fixture.h"
+
+namespace membroker::broker::test {
+namespace {
+
+class CountersTest : public BrokerTest {
+ protected:
+  void SetUp() override {
+    start();
+    ASSERT_TRUE(broker_->set_tenant("a/etl", "ram", {}, now_));
+    deliver();
+  }
+  TenantRow tenant(const std::string& path) const {
+    for (TenantRow& row : broker_->snapshot().tenant_rows) {
+      if (row.view.path == path) return row;
+    }
+    ADD_FAILURE() << "no tenant " << path;
+    return {};
+  }
+  static ClientMessage spilled(Bytes bytes) {
+    ClientMessage message = inventory(0, 0, 0);
+    message.mutable_inventory()->mutable_uses(0)->set_spilled_bytes(bytes);
+    return message;
+  }
+};
+
+TEST_F(CountersTest, RevocationsCountForTheTenantAndAllAboveIt) {
+  const ConnectionId a = attach(1, hello("a/etl", claim(kMiB)));
+  send(a, {acquire(1, 512 * kMiB, kMiB, 0), inventory(kMiB, 512 * kMiB, 0)});
+  ASSERT_TRUE(broker_->ask(session().id, "ram", kMiB, now_));
+  ASSERT_TRUE(broker_->ask(session().id, "ram", 2 * kMiB, now_));  // a top-up of the same
+  deliver();
+  EXPECT_EQ(tenant("a/etl").counters.revoked, 1u);
+  EXPECT_EQ(tenant("a").counters.revoked, 1u);
+  EXPECT_EQ(tenant("b").counters.revoked, 0u);
+  send(a, {release(3 * kMiB)});
+  ASSERT_TRUE(broker_->ask(session().id, "ram", kMiB, now_));
+  deliver();
+  EXPECT_EQ(tenant("a").counters.revoked, 2u);
+}
+
+TEST_F(CountersTest, WhatSessionsSpillIsAddedUpAndStaysWhenTheyEnd) {
+  const ConnectionId first = attach(1, hello("a/etl", claim(0)));
+  send(first, {spilled(5 * kMiB)});
+  send(first, {spilled(8 * kMiB)});
+  send(first, {spilled(3 * kMiB)});  // a total cannot fall: it is heeded again above 8 MiB
+  send(first, {spilled(9 * kMiB)});
+  const ConnectionId second = attach(2, hello("a", claim(0), 'u'));
+  send(second, {spilled(2 * kMiB)});
+  EXPECT_EQ(tenant("a/etl").counters.spilled, 9 * kMiB);
+  EXPECT_EQ(tenant("a").counters.spilled, 11 * kMiB);
+  process_ends(1);
+  process_ends(2);
+  EXPECT_EQ(tenant("a").counters.spilled, 11 * kMiB);
+  ASSERT_TRUE(broker_->remove_tenant("a", now_));
+  ASSERT_TRUE(broker_->set_tenant("a", "ram", {}, now_));
+  EXPECT_EQ(tenant("a").counters.spilled, 0);
+}
+
+TEST_F(CountersTest, WhatWasSpilledBeforeThisDaemonIsNotItsOwn) {
+  send(attach(1, hello("a", claim(kMiB))), {spilled(5 * kMiB)});
+  start();
+  const ConnectionId again = attach(1, hello("a", claim(kMiB, {kMiB, 0, 0})), 2);
+  send(again, {spilled(6 * kMiB)});
+  EXPECT_EQ(tenant("a").counters.spilled, 0);
+  send(again, {spilled(8 * kMiB)});
+  EXPECT_EQ(tenant("a").counters.spilled, 2 * kMiB);
+
+  // No record of it is left: only its totals tell that it has lived before.
+  const ConnectionId unknown = attach(2, hello("b", claim(kMiB, {kMiB, 0, 0}), 'u'), 2);
+  send(unknown, {spilled(6 * kMiB)});
+  send(unknown, {spilled(7 * kMiB)});
+  EXPECT_EQ(tenant("b").counters.spilled, kMiB);
+}
+
+TEST_F(CountersTest, AbsurdFiguresOfClientsDoNotOverflow) {
+  send(attach(1, hello("a", claim(0))), {spilled(kBytesMax)});
+  send(attach(2, hello("a", claim(0), 'u')), {spilled(kBytesMax)});
+  EXPECT_EQ(tenant("a").counters.spilled, kBytesMax);
+}
+
+TEST_F(CountersTest, TheAlarmOfADebtStaysUpUntilEnoughOfItIsPaidBack) {
+  ASSERT_TRUE(broker_->set_tenant("a", "ram", {.limit = 64 * kMiB}, now_));
+  const auto over = [this] { return broker_->snapshot().resources.at(0).tenants_over_debt_cap; };
+  const ConnectionId a = attach(1, hello("a/etl", claim(kMiB)));
+  send(a, {acquire(1, 63 * kMiB, 63 * kMiB, 0), overdraft(2 * kMiB)});
+  EXPECT_EQ(tenant("a").view.debt_cap, 2 * kMiB);
+  EXPECT_EQ(tenant("a").view.debt, 2 * kMiB);
+  EXPECT_FALSE(tenant("a").debt_over_cap()) << "at the cap is not above it";
+  send(a, {overdraft(3 * kMiB)});
+  EXPECT_TRUE(tenant("a").debt_over_cap());
+  EXPECT_TRUE(tenant("a/etl").debt_over_cap()) << "the limit above counts for it too";
+  EXPECT_FALSE(tenant("b").debt_over_cap());
+  EXPECT_EQ(over(), 2u);
+  send(a, {release(kMiB)});
+  EXPECT_EQ(tenant("a").view.debt, 2 * kMiB);
+  EXPECT_FALSE(tenant("a").debt_over_cap());
+  EXPECT_EQ(over(), 0u);
+}
+
+}  // namespace
+}  // namespace membroker::broker::test

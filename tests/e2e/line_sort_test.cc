@@ -60,6 +60,29 @@ TEST(LineSort, SortsRandomLinesOfFewBytes) {
   }
 }
 
+// Enough of them to be parted by digits, which may lie anywhere in the first eight bytes or later.
+TEST(LineSort, SortsManyLinesThatDifferAnywhere) {
+  std::mt19937_64 random(13);
+  for (std::size_t common = 0; common < 20; ++common) {
+    SCOPED_TRACE(common);
+    std::vector<std::string> lines(2'000, std::string(common, '\xf0'));
+    for (std::string& line : lines) {
+      for (std::size_t rest = random() % 12; rest > 0; --rest) {
+        line += static_cast<char>(random() % 2 == 0 ? random() : random() % 2);
+      }
+    }
+    expect_sorted(std::move(lines));
+  }
+}
+
+TEST(LineSort, SortsLinesThatEachDigitPartsBadly) {
+  std::vector<std::string> lines;
+  for (std::size_t i = 0; i < 3'000; ++i) {
+    lines.push_back(std::string(i % 1'500, 'a') + static_cast<char>('b' + i % 2));
+  }
+  expect_sorted(std::move(lines));
+}
+
 TEST(LineSort, SortsLongCommonPrefixes) {
   std::mt19937_64 random(12);
   std::vector<std::string> lines(3'000, std::string(2'000, 'p'));

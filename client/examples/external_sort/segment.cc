@@ -13,8 +13,11 @@ namespace {
 
 // Indexed while still in the processor's cache.
 constexpr Bytes kReadBytes = 256 * kKiB;
-// The text of the lines to come is fetched this many lines ahead: sorted lines lie anywhere.
-constexpr std::ptrdiff_t kPrefetchLines = 8;
+// The text of the lines to come is fetched this many lines ahead, since sorted lines lie anywhere,
+// and their index before that.
+constexpr std::ptrdiff_t kPrefetchLines = 4;
+constexpr std::ptrdiff_t kPrefetchIndex = 16;
+constexpr std::uint32_t kCacheLine = 64;
 
 /// Text from the front, index from the back.
 class Filler {
@@ -127,7 +130,13 @@ Result<Filled> fill_block(const InputFile& input, Bytes offset, MutableBuffer& b
 Result<bool> SegmentSource::next() {
   if (at_ == end_) return false;
   line_ = {text_ + at_->offset, std::size_t{at_->length} + 1};
-  if (end_ - at_ > kPrefetchLines) __builtin_prefetch(text_ + at_[kPrefetchLines].offset);
+  if (end_ - at_ > kPrefetchIndex) {
+    __builtin_prefetch(at_ + kPrefetchIndex);
+    // Of long lines the processor fetches the rest itself.
+    const char* const text = text_ + at_[kPrefetchLines].offset;
+    __builtin_prefetch(text);
+    __builtin_prefetch(text + std::min(at_[kPrefetchLines].length, kCacheLine));
+  }
   ++at_;
   return true;
 }

@@ -72,17 +72,6 @@ void ConsumerState::reset_peak() {
   for (ReservationState* reservation : reservations) reservation->reset_peak();
 }
 
-std::int64_t ConsumerState::page_bytes() {
-  if (stands_for_pool) {
-    const auto pool = inner.lock();
-    return pool == nullptr ? 0 : pool->page_bytes();
-  }
-  const std::lock_guard lock(mutex);
-  std::int64_t sum = 0;
-  for (const auto& [data, charge] : pages) sum += charge.size();
-  return sum;
-}
-
 std::int64_t ConsumerState::reclaimable() {
   if (!can_spill.load() || no_spill_sections.load() > 0) return 0;
   if (!stands_for_pool) return used();

@@ -38,8 +38,6 @@ class InnerConsumers {
                                 std::vector<SpillLeaf>& leaves) = 0;
   /// Held by those that could spill it now, as far as the parent would get it.
   virtual std::int64_t reclaimable() = 0;
-  /// Of the pages allocated.
-  virtual std::int64_t page_bytes() = 0;
   virtual std::string spill_error() = 0;
 };
 
@@ -96,8 +94,6 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   std::int64_t used();
   std::int64_t peak();
   void reset_peak();
-  /// Of the pages allocated.
-  std::int64_t page_bytes();
   /// Used, if it could be spilled now.
   std::int64_t reclaimable();
   void attach(ReservationState& reservation);
@@ -170,8 +166,9 @@ struct PoolAccess {
   static std::shared_ptr<AsyncAcquire> prepare(MemoryReservation& reservation, std::int64_t min,
                                                std::int64_t want, AcquireCallback done,
                                                const AcquireOptions& options);
-  static void launch(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline);
-  /// Not needed any more: a library thread ends it.
+  /// `blocks`: it is answered, on this thread, before the call returns.
+  static void launch(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline, bool blocks);
+  /// Not needed any more: a library thread ends it, or the one that it blocks.
   static void cancel_soon(AsyncAcquire& request);
   static MemoryReservation reservation(ReservationState* state) { return MemoryReservation(state); }
   /// A reservation of a registered consumer.

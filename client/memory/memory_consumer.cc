@@ -42,6 +42,11 @@ void free_memory(void* data, Bytes bytes) {
   }
 }
 
+void count_page(const MemoryReservation& charge, Bytes change) {
+  detail::PoolCore* const payer = PoolAccess::state(charge)->payer;
+  if (payer != nullptr) payer->count_allocated(change);
+}
+
 }  // namespace
 
 MemoryConsumer::MemoryConsumer(std::string name) : state_(std::make_shared<ConsumerState>()) {
@@ -145,6 +150,7 @@ Result<Page> MemoryConsumer::allocate_page(std::int64_t required) {
                 strf("the system has no %lld bytes for a page of '%s', although they are reserved",
                      static_cast<long long>(*got), name().c_str()));
   }
+  count_page(charge, *got);
   const std::lock_guard lock(state_->mutex);
   state_->pages.emplace(data, std::move(charge));
   return Page{data, *got};
@@ -169,6 +175,7 @@ Status MemoryConsumer::free_page(const Page& page) {
     state_->pages.erase(found);
   }
   free_memory(page.data, page.bytes);
+  count_page(charge, -page.bytes);
   return {};
 }
 

@@ -89,18 +89,23 @@ std::shared_ptr<detail::AsyncAcquire> detail::PoolAccess::prepare(MemoryReservat
     if (nested == nullptr || open == nullptr) return;
     nested->cancel(open, Error(ErrorCode::kCancelled, "the caller cancelled the request"), soon);
   };
-  request->start = [pool, waiter](Deadline deadline) {
+  request->start = [pool, waiter](Deadline deadline, bool blocks) {
     waiter->deadline = deadline;
-    pool->start(waiter);
+    pool->start(waiter, blocks);
   };
   return request;
 }
 
-void detail::PoolAccess::launch(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline) {
+void detail::PoolAccess::launch(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline,
+                                bool blocks) {
   if (const auto core = request->core.lock()) {
-    core->start(request, deadline);
+    if (blocks) {
+      core->start_here(*request, deadline);
+    } else {
+      core->start(request, deadline);
+    }
   } else if (auto start = std::exchange(request->start, nullptr)) {
-    start(deadline);
+    start(deadline, blocks);
   }
 }
 
@@ -250,7 +255,7 @@ AcquireTicket MemoryReservation::acquire_async(std::int64_t min, std::int64_t wa
     return {};
   }
   auto request = PoolAccess::prepare(*this, min, want, std::move(done), options);
-  PoolAccess::launch(request, deadline);
+  PoolAccess::launch(request, deadline, false);
   return AcquireTicket(std::move(request));
 }
 

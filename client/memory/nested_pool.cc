@@ -212,12 +212,6 @@ Bytes Nested::reclaimable() {
   return std::min(sum, may_give());
 }
 
-Bytes Nested::page_bytes() {
-  Bytes sum = 0;
-  for (const auto& consumer : consumers_.all()) sum += consumer->page_bytes();
-  return sum;
-}
-
 std::string Nested::spill_error() { return first_spill_error(consumers_.all()); }
 
 // ---- workspace ----

@@ -63,8 +63,9 @@ class Nested final : public NestedPool, public InnerConsumers {
 
   // ---- acquire_async ----
 
-  /// Calls back with the answer, by the deadline; maybe before it returns.
-  void start(const std::shared_ptr<NestedWaiter>& waiter);
+  /// Calls back with the answer, by the deadline; maybe before it returns, and on this thread if it
+  /// `blocks`.
+  void start(const std::shared_ptr<NestedWaiter>& waiter, bool blocks);
   /// Ends it with the error, unless it has ended. `soon`: by a library thread.
   void cancel(const std::shared_ptr<NestedWaiter>& waiter, const Error& why, bool soon);
   /// Before a reservation ends.
@@ -74,7 +75,6 @@ class Nested final : public NestedPool, public InnerConsumers {
 
   void add_spill_leaves(bool for_asker, Bytes most, std::vector<SpillLeaf>& leaves) override;
   Bytes reclaimable() override;
-  Bytes page_bytes() override;
   std::string spill_error() override;
   /// Counts as spillable in the parent as its consumers are.
   void update_can_spill();
@@ -91,8 +91,9 @@ class Nested final : public NestedPool, public InnerConsumers {
   Bytes may_give() const;
   After settle();
   void carry_out(After after);
-  void ask_parent(const std::shared_ptr<NestedWaiter>& waiter);
-  void answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::int64_t> answer);
+  void ask_parent(const std::shared_ptr<NestedWaiter>& waiter, bool blocks);
+  bool ask_once(const std::shared_ptr<NestedWaiter>& waiter, bool blocks);
+  bool answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::int64_t> answer);
   Error refused(ConsumerState& consumer, Bytes asked, bool acquiring, const Error& cause);
 
   const std::shared_ptr<MemoryPool> parent_;  // shared: it outlives its children

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <condition_variable>
 #include <utility>
 
 #include "client/memory/nested_pool.h"
@@ -8,37 +7,15 @@
 /// acquire() of a nested pool: what is missing is asked of the parent, which spills for it.
 
 namespace membroker::detail {
-namespace {
 
-// The parent answers by the deadline; a call that waits takes its own answer this much later.
-constexpr std::chrono::seconds kParentsGrace{1};
-
-struct Answer {
-  std::mutex mutex;
-  std::condition_variable condition;
-  std::optional<Result<std::int64_t>> result;  // guarded by mutex
-
-  bool wait_until(Deadline::Clock::time_point until) {
-    std::unique_lock lock(mutex);
-    const auto there = [this] { return result.has_value(); };
-    if (until != Deadline::Clock::time_point::max()) {
-      return condition.wait_until(lock, until, there);
-    }
-    condition.wait(lock, there);
-    return true;
-  }
-};
-
-}  // namespace
-
+// Waits in the parent on the caller's own thread: that may be the only one that serves the parent.
 Result<std::int64_t> Nested::acquire(MemoryReservation& reservation, std::int64_t min,
                                      std::int64_t want, Deadline deadline,
                                      const AcquireOptions& options) {
   ReservationState& state = *PoolAccess::state(reservation);
   std::optional<InsideCall> inside;
   if (!options.spillable_while_waiting) inside.emplace(*state.consumer, true);
-  // Shared with the call-back, which may still be ending when the answer is taken.
-  const auto answer = std::make_shared<Answer>();
+  std::optional<Result<std::int64_t>> answer;
   auto waiter = std::make_shared<NestedWaiter>();
   waiter->consumer = state.consumer;
   waiter->reservation = &state;
@@ -46,24 +23,12 @@ Result<std::int64_t> Nested::acquire(MemoryReservation& reservation, std::int64_
   waiter->want = want;
   waiter->priority = options.priority;
   waiter->deadline = deadline;
-  waiter->done = [answer](Result<std::int64_t> result) {
-    const std::lock_guard lock(answer->mutex);
-    answer->result = std::move(result);
-    answer->condition.notify_all();
-  };
-  start(waiter);
-  const bool never = deadline.at > Deadline::Clock::time_point::max() - kParentsGrace;
-  const auto until = never ? Deadline::Clock::time_point::max()
-                           : std::max(deadline.at, Deadline::Clock::now()) + kParentsGrace;
-  if (!answer->wait_until(until)) {
-    cancel(waiter, Error(ErrorCode::kTimeout, "the parent of pool '" + name_ + "' did not answer"),
-           false);
-    answer->wait_until(Deadline::Clock::time_point::max());
-  }
-  return std::move(*answer->result);
+  waiter->done = [&answer](Result<std::int64_t> result) { answer = std::move(result); };
+  start(waiter, true);
+  return *std::move(answer);
 }
 
-void Nested::start(const std::shared_ptr<NestedWaiter>& waiter) {
+void Nested::start(const std::shared_ptr<NestedWaiter>& waiter, bool blocks) {
   bool enough = false;
   After after;
   {
@@ -79,17 +44,21 @@ void Nested::start(const std::shared_ptr<NestedWaiter>& waiter) {
   if (enough) {
     answered(waiter, 0);
   } else {
-    ask_parent(waiter);
+    ask_parent(waiter, blocks);
   }
 }
 
-void Nested::ask_parent(const std::shared_ptr<NestedWaiter>& waiter) {
-  if (inside_spill()) {
-    answered(waiter, fail(grow_in_spill()));
-    return;
+void Nested::ask_parent(const std::shared_ptr<NestedWaiter>& waiter, bool blocks) {
+  while (ask_once(waiter, blocks)) {
   }
+}
+
+// True: it is to be asked anew.
+bool Nested::ask_once(const std::shared_ptr<NestedWaiter>& waiter, bool blocks) {
+  if (inside_spill()) return answered(waiter, fail(grow_in_spill()));
   const AcquireOptions options{waiter->priority, true};
   const bool waits = core_of(*parent_) != nullptr || nested_of(*parent_) != nullptr;
+  std::optional<Result<std::int64_t>> answer;
   std::shared_ptr<AsyncAcquire> request;
   Bytes min = 0;
   Bytes want = 0;
@@ -100,29 +69,32 @@ void Nested::ask_parent(const std::shared_ptr<NestedWaiter>& waiter) {
     want = waiter->want - waiter->got;
     if (waits && !waiter->unneeded) {
       const auto self = std::static_pointer_cast<Nested>(shared_from_this());
-      auto done = [weak = std::weak_ptr(self), waiter](Result<std::int64_t> result) {
-        if (const auto pool = weak.lock()) pool->answered(waiter, std::move(result));
-      };
+      AcquireCallback done = [&answer](Result<std::int64_t> result) { answer = std::move(result); };
+      if (!blocks) {
+        done = [weak = std::weak_ptr(self), waiter](Result<std::int64_t> result) {
+          const auto pool = weak.lock();
+          if (pool && pool->answered(waiter, std::move(result))) pool->ask_parent(waiter, false);
+        };
+      }
       request = PoolAccess::prepare(held_, min, want, std::move(done), options);
       waiter->asked = request;
     }
   }
   if (request != nullptr) {
-    PoolAccess::launch(request, waiter->deadline);
-  } else if (waits) {
-    answered(waiter, fail(ErrorCode::kCancelled, "it is not needed any more"));
-  } else {
-    const Deadline until = waiter->adds ? Deadline::now() : waiter->deadline;
-    answered(waiter, held_.acquire(min, want, until, options));
+    PoolAccess::launch(request, waiter->deadline, blocks);
+    return blocks && answered(waiter, *std::move(answer));
   }
+  if (waits) return answered(waiter, fail(ErrorCode::kCancelled, "it is not needed any more"));
+  const Deadline until = waiter->adds ? Deadline::now() : waiter->deadline;
+  return answered(waiter, held_.acquire(min, want, until, options));
 }
 
-// The parent's word about what was asked there.
-void Nested::answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::int64_t> answer) {
+// The parent's word about what was asked there. True: less is missing by now, which is to be asked
+// for.
+bool Nested::answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::int64_t> answer) {
   After after;
   Result<std::int64_t> result = 0;
   std::optional<Error> denied;
-  bool again = false;
   {
     const std::lock_guard lock(mutex_);
     waiter->asked.reset();
@@ -133,14 +105,10 @@ void Nested::answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::i
       claimed_ += taken;
     }
     const bool enough = waiter->got >= waiter->min;
-    again = waiter->stale && !enough && !waiter->unneeded && !waiter->cancelled;
-    if (!again) {
-      std::erase(waiters_, waiter);
-      claimed_ -= waiter->got;
-    }
-    if (again) {
-      // Less is missing by now.
-    } else if (waiter->cancelled) {
+    if (waiter->stale && !enough && !waiter->unneeded && !waiter->cancelled) return true;
+    std::erase(waiters_, waiter);
+    claimed_ -= waiter->got;
+    if (waiter->cancelled) {
       result = fail(*waiter->cancelled);
     } else if (enough) {
       result = waiter->got;
@@ -153,19 +121,15 @@ void Nested::answered(const std::shared_ptr<NestedWaiter>& waiter, Result<std::i
     after = settle();
   }
   carry_out(std::move(after));
-  if (again) {
-    ask_parent(waiter);
-    return;
-  }
   if (denied) result = fail(refused(*waiter->consumer, waiter->min, true, *denied));
   waiter->done(std::move(result));
+  return false;
 }
 
 void Nested::cancel(const std::shared_ptr<NestedWaiter>& waiter, const Error& why, bool soon) {
   std::shared_ptr<AsyncAcquire> asked;
   {
     const std::lock_guard lock(mutex_);
-    if (std::find(waiters_.begin(), waiters_.end(), waiter) == waiters_.end()) return;
     if (!soon) waiter->cancelled = why;
     waiter->unneeded = true;
     asked = waiter->asked;

@@ -53,27 +53,6 @@ Bytes PoolCore::reclaimable() const {
   return sum;
 }
 
-// ---- what is used ----
-
-void PoolCore::add_allocator(const ChargingSource& allocator) {
-  const std::lock_guard lock(allocators_mutex_);
-  allocators_.push_back(&allocator);
-}
-
-void PoolCore::remove_allocator(const ChargingSource& allocator) {
-  if (cut_off()) return;
-  const std::lock_guard lock(allocators_mutex_);
-  std::erase(allocators_, &allocator);
-}
-
-Bytes PoolCore::allocated() const {
-  Bytes sum = 0;
-  for (const auto& consumer : consumers()) sum += consumer->page_bytes();
-  const std::lock_guard lock(allocators_mutex_);
-  for (const ChargingSource* allocator : allocators_) sum += allocator->allocated_bytes();
-  return sum;
-}
-
 // ---- waiting ----
 
 void PoolCore::changed() {
@@ -194,6 +173,17 @@ void PoolCore::start(const std::shared_ptr<AsyncAcquire>& request, Deadline dead
   changed();
 }
 
+void PoolCore::start_here(AsyncAcquire& request, Deadline deadline) {
+  request.waiter.deadline = at(deadline);
+  for (;;) {
+    const std::uint64_t seen = version();
+    Instant look_again = Instant::never();
+    if (auto answer = poll(request, look_again)) return request.done(*std::move(answer));
+    start_thread();
+    wait_change(seen, look_again);
+  }
+}
+
 void PoolCore::cancel(const std::shared_ptr<AsyncAcquire>& request, const Error& why) {
   {
     const std::lock_guard lock(async_mutex_);
@@ -225,33 +215,41 @@ void PoolCore::cancel_of(ReservationState& reservation) {
   }
 }
 
-void PoolCore::poll_async() {
+// The answer; or nothing, and `look_again` is lowered to when it is to be polled again.
+std::optional<Result<std::int64_t>> PoolCore::poll(AsyncAcquire& request, Instant& look_again) {
+  if (request.cancelled.load()) {
+    cache_->cancel(request.waiter);
+    return Result<std::int64_t>(fail(ErrorCode::kCancelled, "it is not needed any more"));
+  }
+  lease::WaitStep step = cache_->poll(request.waiter);
+  switch (step.state) {
+    case lease::WaitState::kDone: return Result<std::int64_t>(step.granted);
+    case lease::WaitState::kRefused:
+      return Result<std::int64_t>(
+          fail(describe({request.reservation, request.waiter.min, true, std::move(step.refusal)})));
+    case lease::WaitState::kWait: look_again = std::min(look_again, step.look_again);
+  }
+  return std::nullopt;
+}
+
+// Returns when to do it again, if changed() was not called before.
+Instant PoolCore::poll_async() {
+  Instant look_again = Instant::never();
   std::vector<std::pair<std::shared_ptr<AsyncAcquire>, Result<std::int64_t>>> ended;
   {
     const std::lock_guard lock(async_mutex_);
     for (auto request = async_.begin(); request != async_.end();) {
-      if ((*request)->cancelled.load()) {
-        cache_->cancel((*request)->waiter);
-        ended.emplace_back(*request, fail(ErrorCode::kCancelled, "it is not needed any more"));
+      // A refusal is in words by now: its reservation may end as soon as it is not in the list.
+      if (auto answer = poll(**request, look_again)) {
+        ended.emplace_back(*request, *std::move(answer));
         request = async_.erase(request);
-        continue;
-      }
-      lease::WaitStep step = cache_->poll((*request)->waiter);
-      if (step.state == lease::WaitState::kWait) {
+      } else {
         ++request;
-        continue;
       }
-      // Put into words here: its reservation may end as soon as it is not in the list.
-      Result<std::int64_t> result = step.granted;
-      if (step.state == lease::WaitState::kRefused) {
-        result = fail(describe(
-            {(*request)->reservation, (*request)->waiter.min, true, std::move(step.refusal)}));
-      }
-      ended.emplace_back(*request, std::move(result));
-      request = async_.erase(request);
     }
   }
   for (auto& [request, result] : ended) request->done(std::move(result));
+  return look_again;
 }
 
 // ---- the thread ----
@@ -290,22 +288,13 @@ void PoolCore::stop() {
 void PoolCore::run() {
   while (!stopping()) {
     const std::uint64_t seen = version();
-    poll_async();
+    const Instant look_again = poll_async();
     if (const auto need = cache_->spill_need()) {
       spill_for(*need);
       continue;
     }
-    const Instant next = step();
-    wait_change(seen, next);
+    wait_change(seen, std::min(look_again, cache_->tick()));
   }
-}
-
-// What is due by time. Returns when to look again.
-Instant PoolCore::step() {
-  Instant next = cache_->tick();
-  const std::lock_guard lock(async_mutex_);
-  for (const auto& request : async_) next = std::min(next, request->waiter.deadline);
-  return next;
 }
 
 }  // namespace membroker::detail

@@ -21,8 +21,9 @@
 /// What is behind every pool that hands out credit: the lease cache, the consumers registered, the
 /// waiting, and one thread for spilling, revocations, idle memory and acquire_async.
 ///
-/// Locks: the list of consumers', allocators_mutex_, async_mutex_ and the wait's are taken one at a
-/// time and never over a call-back; the cache's may be taken under a consumer's or async_mutex_.
+/// Locks: the list of consumers', async_mutex_ and the wait's are taken one at a time and never
+/// over a consumer's or caller's call-back. Under a consumer's mutex, and under async_mutex_, the
+/// cache is called, and with it the source.
 
 namespace membroker::detail {
 
@@ -33,19 +34,9 @@ struct AsyncAcquire : std::enable_shared_from_this<AsyncAcquire> {
   AcquireOptions options;
   AcquireCallback done;
   std::weak_ptr<PoolCore> core;
-  std::atomic<bool> cancelled{false};     // not needed any more: the pool's thread ends it
-  std::function<void(Deadline)> start;    // of a pool without a core
-  std::function<void(bool soon)> cancel;  // of a pool without a core
-};
-
-/// An allocator that charges a pool, as the pool sees it: allocators are built on pools.
-class ChargingSource {
- public:
-  /// Thread-safe.
-  virtual Bytes allocated_bytes() const noexcept = 0;
-
- protected:
-  ~ChargingSource() = default;
+  std::atomic<bool> cancelled{false};  // not needed any more: the pool's thread ends it
+  std::function<void(Deadline, bool blocks)> start;  // of a pool without a core
+  std::function<void(bool soon)> cancel;             // of a pool without a core
 };
 
 struct PoolCoreOptions {
@@ -93,8 +84,10 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   /// The workspace goes to the reservation: 0. Or how many bytes of it are to be acquired.
   Result<Bytes> take_workspace(ReservationState& reservation, Deadline deadline);
   void start(const std::shared_ptr<AsyncAcquire>& request, Deadline deadline);
+  /// The same, but answered on this thread before it returns.
+  void start_here(AsyncAcquire& request, Deadline deadline);
   void cancel(const std::shared_ptr<AsyncAcquire>& request, const Error& why);
-  /// The same by the pool's thread, which calls back with no lock of the caller's held.
+  /// The same by the thread that polls it, which calls back with no lock of the caller's held.
   void cancel_soon(AsyncAcquire& request);
   /// Before a reservation ends.
   void cancel_of(ReservationState& reservation);
@@ -113,10 +106,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   // ---- told by who uses what is reserved ----
 
   /// By pages and by allocators that charge this pool.
-  Bytes allocated() const;
-  /// The allocator charges this pool, until remove_allocator().
-  void add_allocator(const ChargingSource& allocator);
-  void remove_allocator(const ChargingSource& allocator);
+  Bytes allocated() const { return allocated_.load(std::memory_order_relaxed); }
+  void count_allocated(Bytes change) { allocated_.fetch_add(change, std::memory_order_relaxed); }
   void count_spill_files(Bytes written) {
     spill_files_.fetch_add(written, std::memory_order_relaxed);
   }
@@ -141,8 +132,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   void start_thread();
 
   void run();
-  Instant step();
-  void poll_async();
+  std::optional<Result<std::int64_t>> poll(AsyncAcquire& request, Instant& look_again);
+  Instant poll_async();
   void spill_for(const lease::SpillNeed& need);
   std::vector<SpillLeaf> spill_leaves(const lease::SpillNeed& need) const;
   std::optional<ChosenSpill> choose(const lease::SpillNeed& need,
@@ -162,9 +153,6 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
 
   ConsumerList consumers_;
 
-  mutable std::mutex allocators_mutex_;
-  std::vector<const ChargingSource*> allocators_;  // guarded by allocators_mutex_
-
   std::mutex async_mutex_;
   std::list<std::shared_ptr<AsyncAcquire>> async_;  // guarded by async_mutex_
 
@@ -173,6 +161,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   std::atomic<std::uint64_t> spills_{0};
   std::atomic<Bytes> spilled_{0};      // freed by call-backs
   std::atomic<Bytes> spill_files_{0};  // written to files
+  alignas(64) std::atomic<Bytes> allocated_{0};
   std::mutex thread_mutex_;
   std::thread thread_;           // guarded by thread_mutex_
   bool thread_started_ = false;  // guarded by thread_mutex_

@@ -12,20 +12,15 @@ namespace membroker {
 namespace {
 
 // Thread-safe. Blocks are the backend's; this only pays for them.
-class ChargingAllocator final : public ReservationAllocator, private detail::ChargingSource {
+class ChargingAllocator final : public ReservationAllocator {
  public:
   ChargingAllocator(MemoryReservation reservation, std::shared_ptr<BufferAllocator> backend)
       : reservation_(std::move(reservation)),
         backend_(std::move(backend)),
         core_(core_of(reservation_)),
-        prepaid_(reservation_.size()) {
-    if (core_ != nullptr) core_->add_allocator(*this);
-  }
+        prepaid_(reservation_.size()) {}
 
-  ~ChargingAllocator() override {
-    if (core_ != nullptr) core_->remove_allocator(*this);
-    return_prepaid();
-  }
+  ~ChargingAllocator() override { return_prepaid(); }
 
   MemoryReservation& reservation() noexcept override { return reservation_; }
 
@@ -50,11 +45,10 @@ class ChargingAllocator final : public ReservationAllocator, private detail::Cha
   }
 
  private:
-  Bytes allocated_bytes() const noexcept override { return bytes_allocated(); }
-
   Result<std::uint8_t*> do_allocate(std::int64_t size, std::int64_t alignment) override {
     if (auto paid = charge(size); !paid) return fail(paid.error());
     auto block = backend_->allocate(size, alignment);
+    if (block) count(size);
     if (!block) credit(size);
     return block;
   }
@@ -66,6 +60,7 @@ class ChargingAllocator final : public ReservationAllocator, private detail::Cha
       if (auto paid = charge(growth); !paid) return fail(paid.error());
     }
     auto moved = backend_->reallocate(block, old_size, new_size, alignment);
+    if (moved) count(growth);
     if (moved && growth < 0) credit(-growth);
     if (!moved && growth > 0) credit(growth);
     return moved;
@@ -73,7 +68,12 @@ class ChargingAllocator final : public ReservationAllocator, private detail::Cha
 
   void do_free(std::uint8_t* block, std::int64_t size, std::int64_t alignment) noexcept override {
     backend_->free(block, size, alignment);
+    count(-size);
     credit(size);
+  }
+
+  void count(std::int64_t change) noexcept {
+    if (core_ != nullptr) core_->count_allocated(change);
   }
 
   // Spends what is prepaid first.

@@ -222,10 +222,13 @@ class LeaseCache final : public LeaseListener {
 
   bool fetch_answer(LeaseWaiter& waiter);
   void note_denial(LeaseWaiter& waiter, const Error& error);
+  Bytes to_free_for(const LeaseWaiter& waiter, const Denial& denial) const;
   WaitStep poll_brief(LeaseWaiter& waiter, Turn& turn);
   WaitStep poll_acquire(LeaseWaiter& waiter, Turn& turn);
   void ask(LeaseWaiter& waiter, Turn& turn);
+  void ask_for_less(LeaseWaiter& waiter, Turn& turn);
   void ask_for_spill(LeaseWaiter& waiter);
+  void lower_requests(Turn& turn);
   WaitStep finish(LeaseWaiter& waiter);
   WaitStep refuse(LeaseWaiter& waiter, LeaseRefusal refusal);
   WaitStep refuse_finally(LeaseWaiter& waiter, Turn& turn);

@@ -37,6 +37,7 @@ void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt)
   const std::optional<RequestId> only =
       workspace_.wanted ? std::optional(workspace_.request) : std::nullopt;
   const std::vector<RequestId> open = state_.on_attached(daemon, floor, debt, only);
+  lower_requests(turn);
   for (const LeaseRequest& request : state_.unanswered(now())) {
     if (only && request.id != *only) continue;
     if (std::find(open.begin(), open.end(), request.id) != open.end()) {
@@ -45,6 +46,18 @@ void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt)
   }
   counters_.peak_held = std::max(counters_.peak_held, state_.totals().held());
   turn.notify = true;
+}
+
+// What the stream brought, the floor above all, is used first: asked for is what is still lacking.
+void LeaseCache::lower_requests(Turn& turn) {
+  settle(turn);
+  for (const LeaseWaiter* waiter : waiters_) {
+    const LeaseState::OpenRequest* open = waiter->request ? state_.find(waiter->request) : nullptr;
+    if (open == nullptr) continue;
+    const Bytes lacking = std::max<Bytes>(1, waiter->min - waiter->got);
+    state_.lower_request(waiter->request, open->ask.min - lacking);
+  }
+  if (standing_ && !standing_is_prefetch_) state_.lower_request(standing_, state_.free());
 }
 
 void LeaseCache::on_detached(const Error& why, bool final) {

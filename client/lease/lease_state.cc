@@ -100,6 +100,14 @@ const LeaseState::OpenRequest* LeaseState::find(RequestId id) const {
   return found == requests_.end() ? nullptr : &found->second;
 }
 
+void LeaseState::lower_request(RequestId id, Bytes less) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end() || found->second.answered || less <= 0) return;
+  LeaseRequest& ask = found->second.ask;
+  ask.want = std::max<Bytes>(1, ask.want - less);
+  ask.min = std::max<Bytes>(1, ask.min - less);
+}
+
 bool LeaseState::close_request(RequestId id) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return false;

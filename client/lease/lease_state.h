@@ -75,6 +75,8 @@ class LeaseState {
   LeaseRequest open_request(Bytes min, Bytes want, bool grow, std::int32_t priority, Instant now,
                             Instant deadline);
   const OpenRequest* find(RequestId id) const;
+  /// Before it is sent (again): `less` of what it needs has come from elsewhere.
+  void lower_request(RequestId id, Bytes less);
   /// The owner takes its answer, or gives up: an earmark becomes free, and of a request not yet
   /// answered a later grant does. False: it was answered, or is unknown.
   bool close_request(RequestId id);

@@ -52,15 +52,28 @@ bool LeaseCache::fetch_answer(LeaseWaiter& waiter) {
   return true;
 }
 
+// What this process's consumers should free, so that the waiter gets the rest; 0: it would not
+// help.
+Bytes LeaseCache::to_free_for(const LeaseWaiter& waiter, const Denial& denial) const {
+  const Bytes missing = waiter.min - waiter.got;
+  if (denial.hint == DenialHint::kSpill) {
+    const Bytes self = denial.self_spill_bytes;
+    return self > 0 ? std::min(self, missing) : missing;
+  }
+  if (denial.hint != DenialHint::kSmaller || denial.attainable_bytes <= 0) return 0;
+  // Too much beside what the lease holds already, but maybe not within it.
+  const Bytes beyond = missing - denial.attainable_bytes;
+  return beyond <= state_.reserved() - waiter.got ? std::max<Bytes>(0, beyond) : 0;
+}
+
 void LeaseCache::note_denial(LeaseWaiter& waiter, const Error& error) {
   waiter.last_denial = error;
   const Denial* denial = error.denial();
   const DenialHint hint = denial == nullptr ? DenialHint::kNone : denial->hint;
   if (waiter.got >= waiter.min) return;
-  if (!waiter.brief && hint == DenialHint::kSpill && !waiter.spill_failed) {
-    const Bytes missing = waiter.min - waiter.got;
-    const Bytes self = denial->self_spill_bytes;
-    waiter.spill_target = waiter.got + (self > 0 ? std::min(self, missing) : missing);
+  const Bytes to_free = denial == nullptr || waiter.brief ? 0 : to_free_for(waiter, *denial);
+  if (to_free > 0 && !waiter.spill_failed) {
+    waiter.spill_target = waiter.got + to_free;
     return;
   }
   if (!waiter.brief && hint == DenialHint::kWait) {
@@ -210,6 +223,7 @@ WaitStep LeaseCache::poll_acquire(LeaseWaiter& waiter, Turn& turn) {
   if (!someone_is_next()) {
     hold(waiter, std::min(waiter.want - waiter.got, room(*waiter.shard->account)));
   }
+  ask_for_less(waiter, turn);
   const Instant at = now();
   const bool enough = waiter.got >= due(waiter);
   const bool more_may_come = options_.borrows && (attached_ || !ever_attached_) &&
@@ -251,6 +265,17 @@ void LeaseCache::ask(LeaseWaiter& waiter, Turn& turn) {
   const Instant deadline = missing > 0 ? waiter.deadline : now();
   waiter.request = open(std::max<Bytes>(1, missing), waiter.want - waiter.got, deadline, turn).id;
   waiter.asked = true;
+}
+
+// Bytes came from elsewhere, a neighbour's. A request for more than is lacking by now could wait in
+// vain, so it is withdrawn; but not for a little less, for the next one has its place to find anew.
+void LeaseCache::ask_for_less(LeaseWaiter& waiter, Turn& turn) {
+  const LeaseState::OpenRequest* open = waiter.request ? state_.find(waiter.request) : nullptr;
+  if (open == nullptr || open->answered) return;
+  const Bytes lacking = std::max<Bytes>(1, waiter.min - waiter.got);
+  if (open->ask.min - lacking < std::max<Bytes>(1, open->ask.min / 8)) return;
+  turn.cancels.push_back(waiter.request);
+  state_.close_request(std::exchange(waiter.request, {}));
 }
 
 void LeaseCache::ask_for_spill(LeaseWaiter& waiter) {

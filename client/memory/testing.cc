@@ -71,6 +71,7 @@ class ScriptedDaemon::Impl final : public lease::LeaseSource {
     const lease::LeaseTotals client = pool_->listener().figures().totals;
     Bytes bytes = 0;
     Bytes total = 0;
+    Bytes room = 0;
     bool lost = false;
     DenialHint hint = DenialHint::kSpill;
     {
@@ -83,7 +84,7 @@ class ScriptedDaemon::Impl final : public lease::LeaseSource {
         hint = denied->second;
         denials_.erase(denied);
       }
-      const Bytes room = capacity_ - (granted_ + client.overdrawn - client.returned);
+      room = std::max<Bytes>(0, capacity_ - (granted_ + client.overdrawn - client.returned));
       if (!scripted && room >= request.min) bytes = std::min(room, request.want);
       granted_ += bytes;
       total = granted_;
@@ -96,6 +97,7 @@ class ScriptedDaemon::Impl final : public lease::LeaseSource {
     denial.hint = hint;
     denial.reason = "scripted";
     denial.retry_after_ms = hint == DenialHint::kWait ? 1'000 : 0;
+    if (hint == DenialHint::kSmaller) denial.attainable_bytes = room;
     pool_->listener().on_denied(
         request.id, Error(ErrorCode::kResourcesExhausted, "the script says no", denial));
   }

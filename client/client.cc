@@ -140,9 +140,9 @@ detail::ChildBudget* Client::Impl::child() {
 std::vector<CloseHolder> Client::Impl::holders() const {
   std::vector<CloseHolder> holders;
   for (const Resource& resource : resources) {
-    for (const ConsumerMetrics& consumer : resource.pool->metrics().consumers) {
-      if (consumer.reserved_bytes == 0) continue;
-      holders.push_back({resource.name, consumer.name, consumer.reserved_bytes});
+    for (PoolHolder& holder : resource.pool->holders()) {
+      holders.push_back({resource.name, std::move(holder.consumer), holder.held_bytes,
+                         std::move(holder.within)});
     }
   }
   std::stable_sort(holders.begin(), holders.end(),

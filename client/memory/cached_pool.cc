@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "client/memory/holders.h"
 #include "client/memory/refusal.h"
 #include "shared/check.h"
 
@@ -70,6 +71,20 @@ PoolMetrics CachedPool::metrics() const {
   metrics.spilled_bytes = core_->spilled();
   metrics.consumers = consumer_metrics(core_->consumers(), strangers_.get());
   return metrics;
+}
+
+// The bytes of consumers of a wrapping pool are the strangers' here.
+std::vector<PoolHolder> CachedPool::holders() const {
+  if (core_->cut_off()) return {};
+  std::vector<PoolHolder> holders;
+  Bytes wrapped = 0;
+  for (const auto& consumer : core_->consumers()) {
+    if (consumer == strangers_) continue;
+    const Bytes held = add_holders(consumer, "", holders);
+    if (!consumer->is_of(*core_)) wrapped += held;
+  }
+  add_unnamed(strangers_->name, strangers_->used() - wrapped, holders);
+  return in_order(std::move(holders));
 }
 
 // ---- growing and shrinking ----

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "client/memory/lease_pool.h"
 #include "client/memory/pool_core.h"
@@ -29,6 +30,7 @@ class CachedPool final : public LeasePool {
   MemoryLimit limit() const override;
   std::int64_t reserved() const override;
   PoolMetrics metrics() const override;
+  std::vector<PoolHolder> holders() const override;
   Status try_grow(MemoryReservation& reservation, std::int64_t n) override;
   void grow(MemoryReservation& reservation, std::int64_t n) override;
   void shrink(MemoryReservation& reservation, std::int64_t n) override;

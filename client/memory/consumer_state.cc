@@ -72,6 +72,11 @@ void ConsumerState::reset_peak() {
   for (ReservationState* reservation : reservations) reservation->reset_peak();
 }
 
+bool ConsumerState::is_of(const PoolCore& owner) {
+  const std::lock_guard lock(mutex);
+  return reservations.empty() || reservations.front()->core == &owner;
+}
+
 std::int64_t ConsumerState::reclaimable() {
   if (!can_spill.load() || no_spill_sections.load() > 0) return 0;
   if (!stands_for_pool) return used();

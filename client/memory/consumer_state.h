@@ -39,6 +39,8 @@ class InnerConsumers {
   /// Held by those that could spill it now, as far as the parent would get it.
   virtual std::int64_t reclaimable() = 0;
   virtual std::string spill_error() = 0;
+  /// See holders.h. `within` names the nested pool too. Returns what they hold in all.
+  virtual std::int64_t add_holders(const std::string& within, std::vector<PoolHolder>& holders) = 0;
 };
 
 /// One reservation. Owned by its MemoryReservation.
@@ -94,6 +96,8 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   std::int64_t used();
   std::int64_t peak();
   void reset_peak();
+  /// Its reservations are the core's own, not of a pool that wraps it.
+  bool is_of(const PoolCore& owner);
   /// Used, if it could be spilled now.
   std::int64_t reclaimable();
   void attach(ReservationState& reservation);

@@ -8,6 +8,7 @@
 #include "client/memory/cached_pool.h"
 #include "client/memory/consumer_list.h"
 #include "client/memory/consumer_state.h"
+#include "client/memory/holders.h"
 #include "client/memory/nested_pool.h"
 #include "client/memory/refusal.h"
 #include "client/memory/task_fair_pool.h"
@@ -32,6 +33,12 @@ class UnboundedPool final : public MemoryPool {
     PoolMetrics metrics = MemoryPool::metrics();
     metrics.consumers = detail::consumer_metrics(consumers_.all(), nullptr);
     return metrics;
+  }
+  std::vector<PoolHolder> holders() const override {
+    std::vector<PoolHolder> holders;
+    const std::int64_t named = detail::add_holders(consumers_.all(), "", holders);
+    detail::add_unnamed("wrapping pools", reserved() - named, holders);
+    return detail::in_order(std::move(holders));
   }
   Status try_grow(MemoryReservation&, std::int64_t n) override {
     // Bytes are 64 bits: a sum that does not fit is refused even here.
@@ -152,6 +159,20 @@ Result<std::int64_t> MemoryPool::acquire(MemoryReservation& reservation, std::in
 
 void MemoryPool::register_consumer(const MemoryConsumer&) {}
 void MemoryPool::unregister_consumer(const MemoryConsumer&) {}
+std::vector<PoolHolder> MemoryPool::holders() const {
+  const PoolMetrics now = metrics();
+  std::vector<PoolHolder> holders;
+  std::int64_t rest = now.reserved_bytes;
+  for (const ConsumerMetrics& consumer : now.consumers) {
+    rest -= consumer.reserved_bytes;
+    if (consumer.reserved_bytes == 0) continue;
+    holders.push_back(
+        {consumer.name, consumer.id, consumer.reserved_bytes, consumer.can_spill, {}});
+  }
+  detail::add_unnamed(now.name, rest, holders);
+  return detail::in_order(std::move(holders));
+}
+
 MemoryLimit MemoryPool::limit_for(const MemoryConsumer&) const { return limit(); }
 
 }  // namespace membroker

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/memory/holders.h"
 #include "client/memory/refusal.h"
 #include "shared/check.h"
 
@@ -210,6 +211,22 @@ Bytes Nested::reclaimable() {
   for (const auto& consumer : consumers_.all()) sum += consumer->reclaimable();
   const std::lock_guard lock(mutex_);
   return std::min(sum, may_give());
+}
+
+Bytes Nested::add_holders(const std::string& within, std::vector<PoolHolder>& holders) {
+  return detail::add_holders(consumers_.all(), within, holders);
+}
+
+std::vector<PoolHolder> Nested::holders() const {
+  std::vector<PoolHolder> holders;
+  detail::add_holders(consumers_.all(), "", holders);
+  Bytes lent = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    lent = lent_;
+  }
+  add_unnamed(name_, lent, holders);
+  return in_order(std::move(holders));
 }
 
 std::string Nested::spill_error() { return first_spill_error(consumers_.all()); }

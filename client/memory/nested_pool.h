@@ -49,6 +49,7 @@ class Nested final : public NestedPool, public InnerConsumers {
   MemoryLimit limit() const override { return parent_->limit(); }
   std::int64_t reserved() const override;
   PoolMetrics metrics() const override;
+  std::vector<PoolHolder> holders() const override;
   Status try_grow(MemoryReservation& reservation, std::int64_t n) override;
   void grow(MemoryReservation& reservation, std::int64_t n) override;
   void shrink(MemoryReservation& reservation, std::int64_t n) override;
@@ -76,6 +77,7 @@ class Nested final : public NestedPool, public InnerConsumers {
   void add_spill_leaves(bool for_asker, Bytes most, std::vector<SpillLeaf>& leaves) override;
   Bytes reclaimable() override;
   std::string spill_error() override;
+  Bytes add_holders(const std::string& within, std::vector<PoolHolder>& holders) override;
   /// Counts as spillable in the parent as its consumers are.
   void update_can_spill();
 

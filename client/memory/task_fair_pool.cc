@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "client/memory/holders.h"
 #include "shared/format.h"
 
 namespace membroker::detail {
@@ -15,16 +16,26 @@ std::string TaskPool::describe() const { return name() + " of " + pool_->describ
 PoolMetrics TaskPool::metrics() const {
   PoolMetrics metrics = pool_->metrics();
   metrics.name = name();
-  std::vector<std::shared_ptr<ConsumerState>> own;
-  for (const auto& consumer : pool_->core().consumers()) {
-    if (consumer->account.task == &account_) own.push_back(consumer);
-  }
-  metrics.consumers = consumer_metrics(own, nullptr);
+  metrics.consumers = consumer_metrics(consumers(), nullptr);
   metrics.reserved_bytes = 0;
   for (const ConsumerMetrics& consumer : metrics.consumers) {
     metrics.reserved_bytes += consumer.reserved_bytes;
   }
   return metrics;
+}
+
+std::vector<std::shared_ptr<ConsumerState>> TaskPool::consumers() const {
+  std::vector<std::shared_ptr<ConsumerState>> own;
+  for (const auto& consumer : pool_->core().consumers()) {
+    if (consumer->account.task == &account_) own.push_back(consumer);
+  }
+  return own;
+}
+
+std::vector<PoolHolder> TaskPool::holders() const {
+  std::vector<PoolHolder> holders;
+  add_holders(consumers(), "", holders);
+  return in_order(std::move(holders));
 }
 
 std::int64_t TaskPool::reserved() const { return metrics().reserved_bytes; }
@@ -70,12 +81,37 @@ std::shared_ptr<MemoryPool> TaskFair::task(std::uint64_t id) {
   return made;
 }
 
+std::vector<PoolHolder> TaskFair::holders() const {
+  std::map<const lease::TaskAccount*, std::string> names;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, weak] : tasks_) {
+      if (const auto task = weak.lock()) names[&task->account()] = task->name();
+    }
+  }
+  std::vector<PoolHolder> holders;
+  Bytes named = add_holders(direct_.all(), "", holders);
+  for (const auto& consumer : pool_->core().consumers()) {
+    const auto task = names.find(consumer->account.task);
+    if (task != names.end()) named += add_holders(consumer, task->second, holders);
+  }
+  add_unnamed("wrapping pools", reserved() - named, holders);
+  return in_order(std::move(holders));
+}
+
 Status TaskFair::try_grow(MemoryReservation& reservation, std::int64_t n) {
   return pool_->try_grow(reservation, n);
 }
 void TaskFair::grow(MemoryReservation& reservation, std::int64_t n) { pool_->grow(reservation, n); }
 void TaskFair::shrink(MemoryReservation& reservation, std::int64_t n) {
   pool_->shrink(reservation, n);
+}
+
+void TaskFair::register_consumer(const MemoryConsumer& consumer) {
+  direct_.add(PoolAccess::state(consumer));
+}
+void TaskFair::unregister_consumer(const MemoryConsumer& consumer) {
+  direct_.remove(*PoolAccess::state(consumer));
 }
 
 }  // namespace membroker::detail

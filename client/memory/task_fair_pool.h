@@ -5,8 +5,10 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "client/memory/cached_pool.h"
+#include "client/memory/consumer_list.h"
 
 namespace membroker::detail {
 
@@ -20,6 +22,7 @@ class TaskPool final : public MemoryPool {
   TaskPool(std::shared_ptr<CachedPool> pool, std::uint64_t id) : pool_(std::move(pool)), id_(id) {}
 
   MemoryPool& shared() const { return *pool_; }
+  const lease::TaskAccount& account() const { return account_; }
 
   std::string describe() const override;
   std::string name() const override;
@@ -27,6 +30,7 @@ class TaskPool final : public MemoryPool {
   /// Of this task.
   std::int64_t reserved() const override;
   PoolMetrics metrics() const override;
+  std::vector<PoolHolder> holders() const override;
   Status try_grow(MemoryReservation& reservation, std::int64_t n) override;
   void grow(MemoryReservation& reservation, std::int64_t n) override;
   void shrink(MemoryReservation& reservation, std::int64_t n) override;
@@ -37,6 +41,8 @@ class TaskPool final : public MemoryPool {
   MemoryLimit limit_for(const MemoryConsumer& consumer) const override;
 
  private:
+  std::vector<std::shared_ptr<ConsumerState>> consumers() const;
+
   const std::shared_ptr<CachedPool> pool_;  // shared by the tasks
   const std::uint64_t id_;
   lease::TaskAccount account_;  // of the shared pool's cache
@@ -55,13 +61,17 @@ class TaskFair final : public TaskFairPool {
   MemoryLimit limit() const override { return pool_->limit(); }
   std::int64_t reserved() const override { return pool_->reserved(); }
   PoolMetrics metrics() const override { return pool_->metrics(); }
+  std::vector<PoolHolder> holders() const override;
   Status try_grow(MemoryReservation& reservation, std::int64_t n) override;
   void grow(MemoryReservation& reservation, std::int64_t n) override;
   void shrink(MemoryReservation& reservation, std::int64_t n) override;
+  void register_consumer(const MemoryConsumer& consumer) override;
+  void unregister_consumer(const MemoryConsumer& consumer) override;
 
  private:
   const std::shared_ptr<CachedPool> pool_;  // shared with the tasks' pools
-  std::mutex mutex_;
+  ConsumerList direct_;                     // with no task
+  mutable std::mutex mutex_;
   std::map<std::uint64_t, std::weak_ptr<TaskPool>> tasks_;  // guarded by mutex_
 };
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "client/memory/holders.h"
 #include "client/memory/pool_core.h"
 #include "client/memory/refusal.h"
 #include "shared/format.h"
@@ -38,6 +39,12 @@ PoolMetrics TrackedPool::metrics() const {
   metrics.name = name();
   metrics.consumers = consumer_metrics(consumers_.all(), nullptr);
   return metrics;
+}
+
+std::vector<PoolHolder> TrackedPool::holders() const {
+  std::vector<PoolHolder> holders;
+  add_holders(consumers_.all(), "", holders);
+  return in_order(std::move(holders));
 }
 
 Error TrackedPool::named(const Error& error) const {

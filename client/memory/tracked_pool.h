@@ -27,6 +27,7 @@ class TrackedPool final : public MemoryPool {
   MemoryLimit limit() const override { return inner_->limit(); }
   std::int64_t reserved() const override { return inner_->reserved(); }
   PoolMetrics metrics() const override;
+  std::vector<PoolHolder> holders() const override;
   Status try_grow(MemoryReservation& reservation, std::int64_t n) override;
   void grow(MemoryReservation& reservation, std::int64_t n) override;
   void shrink(MemoryReservation& reservation, std::int64_t n) override;

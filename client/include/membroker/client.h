@@ -148,11 +148,13 @@ struct ClientStats {
   std::vector<ResourceStats> resources;
 };
 
-/// A consumer that still holds bytes at close().
+/// A consumer that still holds bytes at close(); or a nested pool, what it keeps or lends.
 struct CloseHolder {
   std::string resource;
   std::string consumer;
   std::int64_t held_bytes = 0;
+  /// Through which pools, as PoolHolder::within: "join/probe". Empty: the resource's pool itself.
+  std::string within = {};
 };
 
 struct CloseReport {

@@ -11,6 +11,7 @@
 #include "membroker/deadline.h"
 #include "membroker/detail/credit_shard.h"
 #include "membroker/error.h"
+#include "membroker/pool_metrics.h"
 
 /// \file
 /// Accounting: who in this process may have how much, and who spills when it is not enough.
@@ -18,9 +19,8 @@
 ///     auto reservation = MemoryConsumer("sort")
 ///                            .with_spill([&](const SpillRequest& r) { return spill(r.bytes); })
 ///                            .register_with(client.pool());
-///     if (auto ok = reservation.try_grow(n); !ok) spill_myself();   // ok.error() says who holds
-///     what reservation.shrink(n);                                        // or let it go out of
-///     scope
+///     if (!reservation.try_grow(n)) spill_myself();   // its error says who holds what
+///     reservation.shrink(n);                          // or let it go out of scope
 ///
 /// A pool accounts and allocates nothing; see membroker/allocator.h for memory. Bytes are int64_t;
 /// a negative size is kInvalid and changes nothing.
@@ -60,39 +60,6 @@ struct SpillRequest {
 /// it throws it freed 0, and the reason is kept for the next refusal. Not called twice at once for
 /// a consumer.
 using SpillFunction = std::function<std::int64_t(const SpillRequest&)>;
-
-/// How much a pool can ever hold.
-struct MemoryLimit {
-  enum class Kind { kInfinite, kFinite, kUnknown };
-
-  Kind kind = Kind::kUnknown;
-  std::int64_t bytes = 0;  ///< If finite.
-
-  static MemoryLimit infinite() { return {Kind::kInfinite, 0}; }
-  static MemoryLimit finite(std::int64_t bytes) { return {Kind::kFinite, bytes}; }
-  static MemoryLimit unknown() { return {}; }
-  friend bool operator==(const MemoryLimit&, const MemoryLimit&) = default;
-};
-
-struct ConsumerMetrics {
-  std::uint64_t id = 0;
-  std::string name;
-  bool can_spill = false;
-  std::int64_t reserved_bytes = 0;
-  std::int64_t peak_bytes = 0;
-};
-
-struct PoolMetrics {
-  std::string name;
-  MemoryLimit limit;
-  std::int64_t reserved_bytes = 0;
-  std::int64_t overdraft_bytes = 0;        ///< The part of reserved beyond the pool's size now.
-  std::int64_t overdrawn_total = 0;        ///< Counter: ever taken beyond the size by grow().
-  std::uint64_t refusals = 0;              ///< Counter.
-  std::uint64_t spills = 0;                ///< Counter: spill call-backs run.
-  std::int64_t spilled_bytes = 0;          ///< Counter: bytes they gave back.
-  std::vector<ConsumerMetrics> consumers;  ///< Registered now; largest first.
-};
 
 struct AcquireOptions {
   /// Among the requests of this process and, clamped to the tenant's maximum, at the daemon.
@@ -340,6 +307,10 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   /// All its bytes have been given back before.
   virtual void unregister_consumer(const MemoryConsumer& consumer);
   virtual MemoryLimit limit_for(const MemoryConsumer& consumer) const;
+  /// Who holds how much, the largest first, those with nothing left out; down to the consumers
+  /// inside nested pools, where what a nested pool keeps or lends is by its own name. In all it is
+  /// what is reserved. By default: the consumers of metrics(), and the rest by the pool's name.
+  virtual std::vector<PoolHolder> holders() const;
 
  protected:
   MemoryPool() = default;

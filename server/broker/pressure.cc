@@ -43,6 +43,11 @@ Result<std::int64_t> read_stalled(const std::string& file) {
   return fail(ErrorCode::kInvalid, file + " is no pressure file: it " + stalled.error().message());
 }
 
+void PressureControl::configure(PressureConfig config) {
+  if (config.file != config_.file) last_.reset();
+  config_ = std::move(config);
+}
+
 Bytes PressureControl::take(const PressureSample& sample) {
   const bool usable = last_ && sample.at > last_->at && sample.stalled_us >= last_->stalled_us;
   const Reading before = last_.value_or(Reading{});

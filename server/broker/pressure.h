@@ -52,13 +52,12 @@ class PressureControl {
  public:
   explicit PressureControl(PressureConfig config) : config_(std::move(config)) {}
 
-  /// From the next sample on.
-  void configure(PressureConfig config) { config_ = std::move(config); }
+  /// From the next sample on. Of another file that one is the first.
+  void configure(PressureConfig config);
 
   /// Bytes of the capacity that are not to be lent from now on.
   Bytes take(const PressureSample& sample);
 
-  Bytes withheld() const { return withheld_; }
   /// Of the time between the last two samples.
   std::int32_t stalled_percent() const { return stalled_percent_; }
 

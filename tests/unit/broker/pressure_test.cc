@@ -36,6 +36,8 @@ class Machine {
     return second(stalled_percent);
   }
 
+  void configure(const PressureConfig& changed) { control_.configure(changed); }
+
   Bytes capacity = 1'000 * kMiB;
   Bytes held = 1'000 * kMiB;
   Bytes guaranteed = 0;
@@ -125,6 +127,17 @@ TEST(PressureControl, ATotalThatWentBackIsABeginning) {
   EXPECT_EQ(machine.second(30), 980);
   machine.stalled_us_ = 0;
   EXPECT_EQ(machine.second(90), 980);
+  EXPECT_EQ(machine.second(30), 960);
+}
+
+TEST(PressureControl, TheTotalOfAnotherFileIsABeginning) {
+  Machine machine;
+  EXPECT_EQ(machine.second(30), 980);
+  PressureConfig other = config();
+  other.file = "/sys/fs/cgroup/memory.pressure";
+  machine.configure(other);
+  machine.stalled_us_ += 1'000'000'000;
+  EXPECT_EQ(machine.second(0), 980);
   EXPECT_EQ(machine.second(30), 960);
 }
 

@@ -57,7 +57,7 @@ void PressureLoop::sample() {
                              .stalled_us = *stalled,
                              .capacity = ram->capacity + ram->withheld,
                              .held = ram->root.held,
-                             .guaranteed = ram->root.guarantee}));
+                             .guaranteed = ram->guaranteed}));
     if (withheld_ != before) {
       spdlog::info("pressure_capacity resource={} withheld={} was={} stalled_percent={}", kRam,
                    withheld_, before, control_->stalled_percent());

@@ -42,13 +42,13 @@ class Reload {
   Reload(const BrokerConfig& before, const BrokerConfig& after, broker::Broker& broker, Instant now)
       : before_(before), after_(after), broker_(broker), now_(now) {}
 
-  // The sum of the guarantees must fit the capacity at every step: first what makes room, then
-  // what takes it.
+  // At every step the guarantees must fit under the limits above them and under the capacity:
+  // first what makes room, children before their parents, then what takes it, parents first.
   ReloadReport run() {
     capacities(true);
     remove_tenants();
-    tenants(true);
-    tenants(false);
+    lower_tenants();
+    raise_tenants();
     capacities(false);
     restarts();
     return std::move(report_);
@@ -93,26 +93,39 @@ class Reload {
     }
   }
 
-  void tenants(bool lowered) {
+  void lower_tenants() {
+    for (auto tenant = after_.tenants.rbegin(); tenant != after_.tenants.rend(); ++tenant) {
+      report_.tenants_set += set_policies(*tenant, true) ? 1 : 0;
+    }
+  }
+
+  void raise_tenants() {
     for (const TenantConfig& tenant : after_.tenants) {
       const TenantConfig* old = find(before_, tenant.path);
-      bool touched = false;
-      for (const broker::ResourceConfig& resource : after_.resources) {
-        if (find_resource(before_, resource.name) == nullptr) continue;
-        const auto has = policy_of(old, resource.name);
-        const auto wanted = policy_of(&tenant, resource.name);
-        const bool is_new = old == nullptr && tenant.policies.contains(resource.name);
-        if (!is_new && has == wanted) continue;
-        if ((wanted.guarantee < has.guarantee) != lowered) continue;
-        note(broker_.set_tenant(tenant.path, resource.name, change_to(wanted), now_));
-        touched = true;
-      }
-      if (!lowered && (old == nullptr || old->uids != tenant.uids || old->gids != tenant.gids)) {
+      bool touched = set_policies(tenant, false);
+      if (old == nullptr || old->uids != tenant.uids || old->gids != tenant.gids) {
         note(broker_.set_access(tenant.path, tenant.uids, tenant.gids, now_));
         touched = true;
       }
       report_.tenants_set += touched ? 1 : 0;
     }
+  }
+
+  // Those whose guarantee is `lowered`, or all others.
+  bool set_policies(const TenantConfig& tenant, bool lowered) {
+    const TenantConfig* old = find(before_, tenant.path);
+    bool touched = false;
+    for (const broker::ResourceConfig& resource : after_.resources) {
+      if (find_resource(before_, resource.name) == nullptr) continue;
+      const auto has = policy_of(old, resource.name);
+      const auto wanted = policy_of(&tenant, resource.name);
+      const bool is_new = old == nullptr && tenant.policies.contains(resource.name);
+      if (!is_new && has == wanted) continue;
+      if ((wanted.guarantee < has.guarantee) != lowered) continue;
+      note(broker_.set_tenant(tenant.path, resource.name, change_to(wanted), now_));
+      touched = true;
+    }
+    return touched;
   }
 
   void restarts() {

@@ -3,20 +3,19 @@
 #include <algorithm>
 
 #include "server/app/config_compile.h"
+#include "server/arbiter/rules.h"
 #include "server/broker/tenant_path.h"
 #include "shared/format.h"
 
 namespace membroker::app {
 namespace {
 
-constexpr std::int32_t kWeightMax = 10'000;
-
 std::string complaint(const broker::StoredTenant& tenant, const broker::BrokerConfig& merged) {
   if (const auto good = broker::check_tenant_path(tenant.path); !good) {
     return good.error().message();
   }
   const arbiter::TenantPolicy& policy = tenant.policy;
-  if (policy.weight < 1 || policy.weight > kWeightMax || policy.guarantee < 0 ||
+  if (policy.weight < 1 || policy.weight > arbiter::kWeightMax || policy.guarantee < 0 ||
       policy.guarantee > policy.limit) {
     return "its figures are impossible";
   }

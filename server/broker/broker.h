@@ -110,7 +110,8 @@ class Broker {
   Status set_access(const std::string& path, std::vector<uid_t> uids, std::vector<gid_t> gids,
                     Instant now);
   Status set_capacity(const std::string& resource, Bytes capacity, Instant now);
-  /// So much of the capacity is not to be lent for now; the capacity as set stays what it is.
+  /// So much of the capacity is not to be lent for now, but what tenants are guaranteed always is.
+  /// The capacity as set stays what it is.
   Status withhold(const std::string& resource, Bytes bytes, Instant now);
   /// No grants any more, every lease asked down to its floor.
   void drain(Instant now);
@@ -131,7 +132,8 @@ class Broker {
     ResourceConfig config;
     arbiter::Arbiter arbiter;
     ResourceCounters counters;
-    Bytes withheld = 0;                                          // of config.capacity
+    Bytes withheld = 0;    // of config.capacity, as far as guarantees allow
+    Bytes guaranteed = 0;  // of the same
     std::map<std::string, TenantCounters> tenant_counters = {};  // by path
   };
   /// What a process held at its end, and for whom: of several sessions the largest one's tenant.
@@ -243,7 +245,10 @@ class Broker {
   void note(const char* name, const Orphan& orphan, std::string detail);
 
   // broker_admin.cc
-  Status lend(std::size_t resource, Bytes capacity, Bytes withheld);
+  Status guarantee(const std::string& path, std::size_t resource,
+                   const arbiter::TenantPolicy& policy);
+  void lend(std::size_t resource);
+  std::map<std::string, arbiter::TenantPolicy> policies_of(std::size_t resource) const;
   Result<std::size_t> resource_named(const std::string& name) const;
   arbiter::TenantPolicy policy_of(const std::string& tenant, std::size_t resource) const;
 

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/arbiter/rules.h"
 #include "server/broker/broker.h"
+#include "server/broker/guarantees.h"
 #include "server/broker/tenant_path.h"
 
 namespace membroker::broker {
 namespace {
-
-constexpr std::int32_t kWeightMax = 10'000;
 
 Status check_policy(const std::string& path, const arbiter::TenantPolicy& policy) {
   if (policy.guarantee < 0 || policy.limit < 0) {
@@ -19,9 +19,9 @@ Status check_policy(const std::string& path, const arbiter::TenantPolicy& policy
     return fail(ErrorCode::kInvalid, fmt::format("tenant {}: guarantee {} is above limit {}", path,
                                                  policy.guarantee, policy.limit));
   }
-  if (policy.weight < 1 || policy.weight > kWeightMax) {
+  if (policy.weight < 1 || policy.weight > arbiter::kWeightMax) {
     return fail(ErrorCode::kInvalid, fmt::format("tenant {}: weight {} is not in 1 to {}", path,
-                                                 policy.weight, kWeightMax));
+                                                 policy.weight, arbiter::kWeightMax));
   }
   if (policy.priority > policy.priority_max) {
     return fail(ErrorCode::kInvalid, fmt::format("tenant {}: priority {} is above priority_max {}",
@@ -74,13 +74,7 @@ Status Broker::set_tenant(const std::string& path, const std::string& resource,
   policy.priority_max = change.priority_max.value_or(policy.priority_max);
   policy.on_overdue = change.on_overdue.value_or(policy.on_overdue);
   if (auto ok = check_policy(path, policy); !ok) return ok;
-
-  refused_.reset();
-  feed(*index, arbiter::SetTenant{path, policy});
-  if (refused_) {
-    commit();
-    return fail(ErrorCode::kInvalid, fmt::format("tenant {}: {}", path, *refused_));
-  }
+  if (auto ok = guarantee(path, *index, policy); !ok) return ok;
   // A new tenant, and its parents, exist for every resource.
   for (std::string_view at = path;;) {
     const std::string name(at);
@@ -95,6 +89,7 @@ Status Broker::set_tenant(const std::string& path, const std::string& resource,
     at = at.substr(0, slash);
   }
   tenants_[path].policies[resources_[*index].config.name] = policy;
+  lend(*index);
   spdlog::info(
       "tenant_set tenant={} resource={} guarantee={} mode={} limit={} weight={} "
       "priority={} priority_max={} on_overdue={}",
@@ -108,6 +103,36 @@ Status Broker::set_tenant(const std::string& path, const std::string& resource,
                               policy.priority, name_of(policy.on_overdue))});
   commit();
   return {};
+}
+
+/// Sets the policy in the arbiter if the guarantees then fit under the limits above them and under
+/// the capacity as set: what is withheld of it gives way.
+Status Broker::guarantee(const std::string& path, std::size_t resource,
+                         const arbiter::TenantPolicy& policy) {
+  Resource& r = resources_[resource];
+  auto policies = policies_of(resource);
+  policies[path] = policy;
+  const Guarantees wanted = add_up(policies);
+  if (!wanted.above_limit.empty()) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("tenant {}: {}", path, wanted.above_limit.front().complaint));
+  }
+  // After a cut of the capacity the sum may be too large already; it may then be lowered in steps.
+  if (wanted.sum > r.config.capacity && wanted.sum > r.guaranteed) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("tenant {}: all guarantees together would be {} bytes, above the "
+                            "capacity of {}",
+                            path, wanted.sum, r.config.capacity));
+  }
+  const Bytes had = std::exchange(r.guaranteed, std::max(r.guaranteed, wanted.sum));
+  lend(resource);
+  refused_.reset();
+  feed(resource, arbiter::SetTenant{path, policy});
+  r.guaranteed = refused_ ? had : wanted.sum;
+  if (!refused_) return {};
+  lend(resource);
+  commit();
+  return fail(ErrorCode::kInvalid, fmt::format("tenant {}: {}", path, *refused_));
 }
 
 Status Broker::remove_tenant(const std::string& path, Instant now) {
@@ -124,6 +149,8 @@ Status Broker::remove_tenant(const std::string& path, Instant now) {
       return counted.first == path || counted.first.starts_with(below);
     });
     feed(i, arbiter::RemoveTenant{path});
+    resources_[i].guaranteed = add_up(policies_of(i)).sum;
+    lend(i);
   }
   spdlog::info("tenant_removed tenant={}", path);
   note({.name = "tenant_removed", .tenant = path});
@@ -147,11 +174,14 @@ Status Broker::set_capacity(const std::string& resource, Bytes capacity, Instant
   begin(now);
   const auto index = resource_named(resource);
   if (!index) return fail(index.error());
-  if (capacity < 0) {
-    return fail(ErrorCode::kInvalid,
-                fmt::format("resource {}: a capacity of {} bytes", resource, capacity));
+  if (capacity < 0 || capacity > arbiter::kCapacityMax) {
+    return fail(ErrorCode::kInvalid, fmt::format("resource {}: a capacity of {} bytes is not in 0 "
+                                                 "to {}",
+                                                 resource, capacity, arbiter::kCapacityMax));
   }
-  if (auto ok = lend(*index, capacity, resources_[*index].withheld); !ok) return ok;
+  resources_[*index].config.capacity = capacity;
+  lend(*index);
+  commit();
   spdlog::info("capacity_set resource={} capacity={}", resource, capacity);
   note({.name = "capacity_set", .resource = resource, .bytes = capacity});
   return {};
@@ -165,7 +195,9 @@ Status Broker::withhold(const std::string& resource, Bytes bytes, Instant now) {
     return fail(ErrorCode::kInvalid,
                 fmt::format("resource {}: {} bytes withheld", resource, bytes));
   }
-  if (auto ok = lend(*index, resources_[*index].config.capacity, bytes); !ok) return ok;
+  resources_[*index].withheld = bytes;
+  lend(*index);
+  commit();
   note({.name = "pressure_capacity",
         .resource = resource,
         .bytes = resources_[*index].arbiter.capacity(),
@@ -173,14 +205,12 @@ Status Broker::withhold(const std::string& resource, Bytes bytes, Instant now) {
   return {};
 }
 
-Status Broker::lend(std::size_t resource, Bytes capacity, Bytes withheld) {
-  refused_.reset();
-  feed(resource, arbiter::SetCapacity{capacity - std::min(capacity, withheld)});
-  commit();
-  if (refused_) return fail(ErrorCode::kInvalid, *refused_);
-  resources_[resource].config.capacity = capacity;
-  resources_[resource].withheld = withheld;
-  return {};
+/// What there is, but for what is withheld; what is guaranteed is never withheld.
+void Broker::lend(std::size_t resource) {
+  const Resource& r = resources_[resource];
+  const Bytes withheld = std::min(r.withheld, std::max<Bytes>(0, r.config.capacity - r.guaranteed));
+  const Bytes lent = r.config.capacity - withheld;
+  if (lent != r.arbiter.capacity()) feed(resource, arbiter::SetCapacity{lent});
 }
 
 void Broker::drain(Instant now) {
@@ -224,6 +254,12 @@ Result<std::size_t> Broker::resource_named(const std::string& name) const {
     if (resources_[i].config.name == name) return i;
   }
   return fail(ErrorCode::kNotFound, "there is no resource " + log_text(name));
+}
+
+std::map<std::string, arbiter::TenantPolicy> Broker::policies_of(std::size_t resource) const {
+  std::map<std::string, arbiter::TenantPolicy> policies;
+  for (const auto& [path, tenant] : tenants_) policies[path] = policy_of(path, resource);
+  return policies;
 }
 
 arbiter::TenantPolicy Broker::policy_of(const std::string& tenant, std::size_t resource) const {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/broker/broker.h"
+#include "server/broker/guarantees.h"
 #include "shared/check.h"
 
 namespace membroker::broker {
@@ -17,6 +18,9 @@ void Broker::set_up_tenants() {
       // The configuration was validated by the same rules before.
       MB_CHECK(!refused_);
     }
+  }
+  for (std::size_t i = 0; i < resources_.size(); ++i) {
+    resources_[i].guaranteed = add_up(policies_of(i)).sum;
   }
 }
 

@@ -48,6 +48,7 @@ Snapshot Broker::snapshot() const {
       row.tenants_over_debt_cap += tenant.debt_over_cap() ? 1 : 0;
       out.tenant_rows.push_back(std::move(tenant));
     }
+    row.guaranteed = resource.guaranteed;
     out.resources.push_back(std::move(row));
   }
   out.sessions.reserve(sessions_.size());

@@ -44,6 +44,7 @@ struct ResourceRow {
   ResourceCounters counters;
   Bytes withheld = 0;  // of the capacity as set, besides `capacity`
   std::uint32_t tenants_over_debt_cap = 0;
+  Bytes guaranteed = 0;  // to tenants, of the capacity as set
 };
 
 struct TenantRow {

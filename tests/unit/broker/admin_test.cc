@@ -62,6 +62,46 @@ TEST_F(AdminTest, WhatIsWithheldIsAskedBackAndComesOnTopOfTheCapacityAsSet) {
   deliver();
 }
 
+TEST_F(AdminTest, WhatIsGuaranteedIsNeverWithheld) {
+  const auto row = [this] { return broker_->snapshot().resources.at(0); };
+  ASSERT_TRUE(broker_->withhold("ram", 768 * kMiB, now_));
+  ASSERT_TRUE(broker_->set_tenant("b", "ram", {.guarantee = 512 * kMiB}, now_));
+  EXPECT_EQ(row().capacity, 512 * kMiB) << "the guarantee fits the capacity, so pressure gives way";
+  EXPECT_EQ(row().guaranteed, 512 * kMiB);
+  expect_error(broker_->set_tenant("c", "ram", {.guarantee = 513 * kMiB}, now_),
+               ErrorCode::kInvalid, "1074790400 bytes, above the capacity of 1073741824");
+  EXPECT_EQ(row().capacity, 512 * kMiB);
+  ASSERT_TRUE(broker_->set_capacity("ram", 600 * kMiB, now_));
+  EXPECT_EQ(row().capacity, 512 * kMiB);
+  EXPECT_EQ(row().withheld, 88 * kMiB);
+  EXPECT_EQ(row().root.guarantee, 512 * kMiB);
+  ASSERT_TRUE(broker_->set_capacity("ram", kCapacity, now_));
+  ASSERT_TRUE(broker_->set_tenant("b", "ram", {.guarantee = 300 * kMiB}, now_));
+  EXPECT_EQ(row().capacity, 300 * kMiB) << "what the guarantee no longer needs is withheld";
+  ASSERT_TRUE(broker_->remove_tenant("b", now_));
+  EXPECT_EQ(row().capacity, 256 * kMiB);
+  deliver();
+}
+
+TEST_F(AdminTest, WhatAWithholdingGivesWayToComesFromTheConfigurationToo) {
+  config_.tenants[1].policies["ram"].guarantee = 512 * kMiB;
+  start();
+  ASSERT_TRUE(broker_->withhold("ram", 768 * kMiB, now_));
+  EXPECT_EQ(broker_->snapshot().resources.at(0).capacity, 512 * kMiB);
+  deliver();
+}
+
+TEST_F(AdminTest, GuaranteesFitUnderTheLimitsAboveThem) {
+  ASSERT_TRUE(broker_->set_tenant("b", "ram", {.limit = 64 * kMiB}, now_));
+  expect_error(broker_->set_tenant("b/c", "ram", {.guarantee = 65 * kMiB}, now_),
+               ErrorCode::kInvalid, "below \"b\" sum to 68157440 bytes, above its limit");
+  EXPECT_TRUE(ended(attach(2, hello("b/c", claim(0)))).has_value()) << "it was not made";
+  ASSERT_TRUE(broker_->set_tenant("b/c", "ram", {.guarantee = 64 * kMiB}, now_));
+  expect_error(broker_->set_tenant("b", "ram", {.limit = 63 * kMiB}, now_), ErrorCode::kInvalid,
+               "lower them or raise the limit");
+  EXPECT_EQ(broker_->snapshot().tenant_rows.at(1).view.limit, 64 * kMiB);
+}
+
 TEST_F(AdminTest, ANewTenantAndItsParentsMayBeUsedAtOnce) {
   ASSERT_TRUE(broker_->set_tenant("acme/etl", "ram", {.weight = 3}, now_));
   EXPECT_FALSE(ended(attach(2, hello("acme/etl", claim(0)))).has_value());

@@ -92,6 +92,27 @@ TEST_F(ReloadTest, RaisesTheCapacityFirstAndLowersItLast) {
   EXPECT_EQ(now().at("a").guarantee, kMiB);
 }
 
+TEST_F(ReloadTest, LowersALimitAndTheGuaranteesBelowItTogetherAndRaisesThemSo) {
+  const Policies more = {{"a", {.guarantee = 512 * kMiB, .limit = 512 * kMiB}},
+                         {"a/b", {.guarantee = 512 * kMiB}}};
+  const Policies less = {{"a", {.guarantee = 64 * kMiB, .limit = 64 * kMiB}},
+                         {"a/b", {.guarantee = 64 * kMiB}}};
+  start(config(kGiB, more));
+  EXPECT_THAT(to(config(kGiB, less)).problems, IsEmpty());
+  EXPECT_EQ(now(), less);
+  before_ = config(kGiB, less);
+  EXPECT_THAT(to(config(kGiB, more)).problems, IsEmpty());
+  EXPECT_EQ(now(), more);
+}
+
+TEST_F(ReloadTest, GuaranteesAreTakenOverWhileMemoryIsWithheld) {
+  start(config(kGiB, {{"a", {}}}));
+  ASSERT_TRUE(broker_->withhold("ram", 900 * kMiB, Instant{1}));
+  const Policies wanted = {{"a", {.guarantee = 512 * kMiB}}};
+  EXPECT_THAT(to(config(kGiB, wanted)).problems, IsEmpty());
+  EXPECT_EQ(now(), wanted);
+}
+
 TEST_F(ReloadTest, KeepsAParentThatIsNoLongerGiven) {
   start(config(kGiB, {{"a", {.weight = 2}}, {"a/b", {}}}));
   EXPECT_THAT(to(config(kGiB, {{"a/b", {}}})).problems, IsEmpty());

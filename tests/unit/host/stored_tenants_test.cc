@@ -44,5 +44,13 @@ TEST(StoredTenants, ThatDoNotFitAreLeftOut) {
   EXPECT_EQ(merged.tenants.size(), 1u);
 }
 
+TEST(StoredTenants, GuaranteesAboveALimitThatTheFileHasNowAreLeftOut) {
+  broker::BrokerConfig merged = config();
+  merged.tenants[0].policies["ram"].limit = 600 * kMiB;
+  EXPECT_THAT(merge_stored_tenants({{"a/b", "ram", {.guarantee = 700 * kMiB}}}, merged),
+              ElementsAre(HasSubstr("below \"a\" sum to 734003200 bytes, above its limit")));
+  EXPECT_EQ(merged.tenants.size(), 1u);
+}
+
 }  // namespace
 }  // namespace membroker::app

@@ -215,6 +215,7 @@ struct DebtOverCap {
   std::string tenant;
   Bytes debt = 0;
   Bytes cap = 0;
+  bool crossed = false;  // it was not above before
 };
 /// The tenant's on_overdue took effect. `fence`: the shell must send Fenced and feed Fence.
 struct OverduePolicy {

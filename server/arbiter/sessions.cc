@@ -115,7 +115,8 @@ void Sessions::overdraw(Lease& lease, Bytes bytes) {
   core_.tree.add(lease, {.held = bytes, .debt = bytes});
   for (const Tenant* node = lease.parent; node->parent != nullptr; node = node->parent) {
     const Bytes cap = core_.tree.debt_cap(*node);
-    if (node->debt > cap) core_.emit(DebtOverCap{path_of(*node), node->debt, cap});
+    if (node->debt <= cap) continue;
+    core_.emit(DebtOverCap{path_of(*node), node->debt, cap, node->debt - bytes <= cap});
   }
 }
 

@@ -314,10 +314,9 @@ void Broker::end_stream(ConnectionId connection, EndCode code, std::string messa
   }
 }
 
-/// The end of a session: everything it held is free, in the ledger before in the arbiter.
+/// The end of a session.
 void Broker::forget(Session& session, const char* why) {
-  const SessionId id = session.id;
-  spdlog::info("session_gone session={} tenant={} pid={} client={} why={}", id.value,
+  spdlog::info("session_gone session={} tenant={} pid={} client={} why={}", session.id.value,
                session.tenant, session.peer.pid, log_text(session.client_name), why);
   note("session_gone", session, fmt::format("why={}", why));
   ++counters_.sessions_gone;
@@ -326,12 +325,18 @@ void Broker::forget(Session& session, const char* why) {
     detach(session);
     end_stream(connection, EndCode::kOk, "the session has ended");
   }
+  drop(session);
+}
+
+/// Everything it held is free, in the ledger before in the arbiter.
+void Broker::drop(Session& session) {
+  const SessionId id = session.id;
   for (const SessionLease& lease : session.leases) {
     ledger_.release(lease.slot);
     feed(lease.resource, arbiter::Gone{id});
   }
   timers_.erase({session.timer, id});
-  const auto process = by_process_.find({session.peer.pid, session.peer.start_time});
+  const auto process = by_process_.find(session.peer.key());
   process->second.erase(id);
   if (process->second.empty()) by_process_.erase(process);
   const auto uid = sessions_of_uid_.find(session.peer.uid);

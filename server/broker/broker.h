@@ -155,6 +155,7 @@ class Broker {
   void end_stream(ConnectionId connection, EndCode code, std::string message);
   void end_stream(ConnectionId connection, const Error& why);
   void forget(Session& session, const char* why);
+  void drop(Session& session);
   Session* find(SessionId id);
 
   // broker_processes.cc

@@ -169,7 +169,9 @@ void Broker::on(std::size_t resource, const arbiter::Covered& covered) {
   tell_debt(*session, *session->lease_of(resource));
 }
 
+/// Told once: how often a client overdraws further is its own choice.
 void Broker::on(std::size_t resource, const arbiter::DebtOverCap& alarm) {
+  if (!alarm.crossed) return;
   ++counters_.debt_alarms;
   spdlog::warn("debt_over_cap tenant={} resource={} debt={} cap={}", alarm.tenant,
                resources_[resource].config.name, alarm.debt, alarm.cap);

@@ -33,7 +33,7 @@ void Broker::hello(ConnectionId connection, ConnectionRecord& record,
 }
 
 Session* Broker::session_of(const Peer& peer, const std::array<std::uint8_t, 16>& token_hash) {
-  const auto found = by_process_.find({peer.pid, peer.start_time});
+  const auto found = by_process_.find(peer.key());
   if (found == by_process_.end()) return nullptr;
   for (const SessionId id : found->second) {
     Session* session = find(id);
@@ -122,7 +122,7 @@ Status Broker::check_room(const Peer& peer) const {
 }
 
 void Broker::enter(std::unique_ptr<Session> session) {
-  by_process_[{session->peer.pid, session->peer.start_time}].insert(session->id);
+  by_process_[session->peer.key()].insert(session->id);
   ++sessions_of_uid_[session->peer.uid];
   const SessionId id = session->id;
   sessions_[id] = std::move(session);
@@ -142,7 +142,7 @@ Result<Session*> Broker::open_session(const HelloRequest& request, const Peer& p
   enter(std::move(owned));
   for (const LeaseClaim& claim : request.leases) {
     if (auto ok = open_lease(session, claim); !ok) {
-      forget(session, "refused");
+      drop(session);
       return fail(ok.error());
     }
   }

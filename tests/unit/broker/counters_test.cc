@@ -102,5 +102,22 @@ TEST_F(CountersTest, TheAlarmOfADebtStaysUpUntilEnoughOfItIsPaidBack) {
   EXPECT_EQ(over(), 0u);
 }
 
+TEST_F(CountersTest, TheAlarmIsToldWhenItGoesUpNotWithEachFurtherByte) {
+  ASSERT_TRUE(broker_->set_tenant("a", "ram", {.limit = 64 * kMiB}, now_));
+  const ConnectionId a = attach(1, hello("a/etl", claim(kMiB)));
+  const auto told = [this] {
+    const std::vector<BrokerEvent> events = broker_->take_events();
+    return std::count_if(events.begin(), events.end(), [](const BrokerEvent& event) {
+      return event.name == std::string("debt_over_cap");
+    });
+  };
+  send(a, {acquire(1, 63 * kMiB, 63 * kMiB, 0), overdraft(3 * kMiB)});
+  EXPECT_EQ(told(), 2) << "of a and of a/etl";
+  send(a, {overdraft(3 * kMiB + 1), overdraft(3 * kMiB + 2), overdraft(4 * kMiB)});
+  EXPECT_EQ(told(), 0);
+  send(a, {release(2 * kMiB), overdraft(6 * kMiB)});
+  EXPECT_EQ(told(), 2) << "it was down in between";
+}
+
 }  // namespace
 }  // namespace membroker::broker::test

@@ -196,6 +196,10 @@ TEST_F(HelloTest, AFloorBeyondRoomIsRefusedWithTheReason) {
   const ConnectionId id = attach(7, hello("a", claim(4 * kMiB)));
   EXPECT_EQ(ended(id)->code, EndCode::kResourceExhausted);
   EXPECT_THAT(ended(id)->message, HasSubstr("a floor of 4.0 MiB is refused"));
+  EXPECT_EQ(broker_->snapshot().counters.sessions_gone, 0u) << "it was never there";
+  for (const BrokerEvent& event : broker_->take_events()) {
+    EXPECT_STRNE(event.name, "session_gone");
+  }
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "shared/bytes.h"
 #include "tests/e2e/sort_job.h"
 #include "tests/e2e/text.h"
+#include "tests/kit/temporary_folder.h"
 
 // The daemon dies while two sorts run, again and again: the ledger never says less than what is
 // held, the sum never passes the capacity, and the sorts go on and end with the right bytes.
@@ -33,12 +34,12 @@ constexpr const char* kConfig =
 class DaemonKill : public ::testing::Test {
  protected:
   DaemonKill() {
-    write_file(folder_.path("input"), package_lines(kInput, 3));
+    folder_.write("input", package_lines(kInput, 3));
     EXPECT_TRUE(gnu_sort(folder_.path("input"), folder_.path("expected")));
   }
 
   SortJob job(const std::string& tenant) {
-    return SortJob(folder_.path(), tenant, folder_.path("input"),
+    return SortJob(folder_.root(), tenant, folder_.path("input"),
                    {"--tenant", tenant, "--socket", daemon_.broker_socket(), "--temp-dir",
                     folder_.path("spill")});
   }
@@ -101,7 +102,7 @@ class DaemonKill : public ::testing::Test {
     }
   }
 
-  Folder folder_;
+  const testing::TemporaryFolder folder_;
   testing::DaemonProcess daemon_{MEMBROKERD, kConfig};
 };
 

@@ -9,6 +9,7 @@
 
 #include "client/cli/admin_client.h"
 #include "tests/e2e/text.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::e2e {
 
@@ -40,10 +41,10 @@ void SortJob::start(uid_t uid) {
 
 int SortJob::wait() { return process_->wait(kJobWait); }
 
-std::string SortJob::log() const { return read_file(file(".log")); }
+std::string SortJob::log() const { return testing::read_file(file(".log")); }
 
 std::int64_t SortJob::stat(const std::string& key) const {
-  const std::string json = read_file(file(".json"));
+  const std::string json = testing::read_file(file(".json"));
   const std::string quoted = "\"" + key + "\":";
   const auto at = json.find(quoted);
   return at == std::string::npos ? -1 : std::atoll(json.c_str() + at + quoted.size());

@@ -8,7 +8,8 @@
 #include "client/examples/external_sort/sort.h"
 #include "membroker/testing.h"
 #include "tests/e2e/text.h"
-#include "tests/integration/daemon_process.h"
+#include "tests/kit/comes_true.h"
+#include "tests/kit/temporary_folder.h"
 
 // The sort against a daemon in the process that takes memory back whenever the seed says so.
 
@@ -30,7 +31,7 @@ struct Outcome {
 class SortRevoked : public ::testing::TestWithParam<int> {
  protected:
   SortRevoked() {
-    e2e::write_file(input_, e2e::package_lines(kInput, 5));
+    folder_.write("input", e2e::package_lines(kInput, 5));
     EXPECT_TRUE(e2e::gnu_sort(input_, expected_));
   }
 
@@ -61,7 +62,7 @@ class SortRevoked : public ::testing::TestWithParam<int> {
     return {e2e::same_files(options.output, expected_), *stats, daemon.overdrawn_total()};
   }
 
-  e2e::Folder folder_;
+  const testing::TemporaryFolder folder_;
   const std::string input_ = folder_.path("input");
   const std::string expected_ = folder_.path("expected");
 };

@@ -10,6 +10,7 @@
 #include "shared/bytes.h"
 #include "tests/e2e/sort_job.h"
 #include "tests/e2e/text.h"
+#include "tests/kit/temporary_folder.h"
 
 // Every shape of input, byte for byte as LC_ALL=C sort has it; in little memory and in enough.
 
@@ -99,18 +100,18 @@ class SortShapes : public ::testing::TestWithParam<std::size_t> {
     return "runs " + std::to_string(job.stat("runs")) + "\n" + job.log();
   }
 
-  Folder folder_;
+  const testing::TemporaryFolder folder_;
 };
 
 TEST_P(SortShapes, AsGnuSortHasThem) {
   const Shape& shape = shapes()[GetParam()];
   std::mt19937_64 random(GetParam());
   const std::string text = shape.make(random);
-  write_file(folder_.path("input"), text);
+  folder_.write("input", text);
   ASSERT_TRUE(gnu_sort(folder_.path("input"), folder_.path("expected")));
   for (const char* capacity : {"4MiB", "64MiB"}) {
     SCOPED_TRACE(std::string(shape.name) + " in " + capacity);
-    SortJob job(folder_.path(), capacity, folder_.path("input"),
+    SortJob job(folder_.root(), capacity, folder_.path("input"),
                 {"--embedded", capacity, "--temp-dir", folder_.path("spill")});
     job.start();
     ASSERT_EQ(job.wait(), 0) << job.log();
@@ -133,16 +134,16 @@ class SortCommand : public ::testing::Test {
     testing::ChildProcess process(arguments, log_);
     return process.wait(kJobWait);
   }
-  std::string log() const { return read_file(log_); }
+  std::string log() const { return testing::read_file(log_); }
 
-  Folder folder_;
+  const testing::TemporaryFolder folder_;
   const std::string log_ = folder_.path("log");
 };
 
 TEST_F(SortCommand, SortsAFileInPlaceAndToTheStandardOutput) {
-  write_file(folder_.path("file"), "c\nb\na");
+  folder_.write("file", "c\nb\na");
   EXPECT_EQ(run({folder_.path("file"), "-o", folder_.path("file"), "--embedded", "4MiB"}), 0);
-  EXPECT_EQ(read_file(folder_.path("file")), "a\nb\nc\n");
+  EXPECT_EQ(testing::read_file(folder_.path("file")), "a\nb\nc\n");
   EXPECT_EQ(run({folder_.path("file"), "--embedded", "4MiB"}), 0);
   EXPECT_EQ(log(), "a\nb\nc\n");
 }
@@ -150,7 +151,7 @@ TEST_F(SortCommand, SortsAFileInPlaceAndToTheStandardOutput) {
 TEST_F(SortCommand, SaysWhatIsWrongWithItsArguments) {
   EXPECT_EQ(run({}), 2);
   EXPECT_EQ(run({"x", "--no-such-option"}), 2);
-  write_file(folder_.path("file"), "a\n");
+  folder_.write("file", "a\n");
   EXPECT_EQ(run({folder_.path("file"), "--embedded", "lots"}), 2);
   EXPECT_NE(log().find("lots"), std::string::npos) << log();
 }
@@ -158,12 +159,12 @@ TEST_F(SortCommand, SaysWhatIsWrongWithItsArguments) {
 TEST_F(SortCommand, NamesTheFileThatCannotBeRead) {
   EXPECT_EQ(run({folder_.path("nowhere"), "--embedded", "4MiB"}), 1);
   EXPECT_NE(log().find(folder_.path("nowhere")), std::string::npos) << log();
-  EXPECT_EQ(run({folder_.path(), "--embedded", "4MiB"}), 1);
+  EXPECT_EQ(run({folder_.root(), "--embedded", "4MiB"}), 1);
   EXPECT_NE(log().find("not a regular file"), std::string::npos) << log();
 }
 
 TEST_F(SortCommand, NamesTheFileThatCannotBeWrittenAndLeavesNothingBehind) {
-  write_file(folder_.path("file"), "a\n");
+  folder_.write("file", "a\n");
   const std::string output = folder_.path("no/such/folder/out");
   EXPECT_EQ(run({folder_.path("file"), "-o", output, "--embedded", "4MiB"}), 1);
   EXPECT_NE(log().find(output), std::string::npos) << log();
@@ -172,15 +173,15 @@ TEST_F(SortCommand, NamesTheFileThatCannotBeWrittenAndLeavesNothingBehind) {
 }
 
 TEST_F(SortCommand, NamesTheLineThatDoesNotFit) {
-  write_file(folder_.path("file"), "a\n" + std::string(8 << 20, 'x') + "\nb\n");
+  folder_.write("file", "a\n" + std::string(8 << 20, 'x') + "\nb\n");
   EXPECT_EQ(run({folder_.path("file"), "-o", folder_.path("out"), "--embedded", "4MiB"}), 1);
   EXPECT_NE(log().find("the line at byte 2 of " + folder_.path("file")), std::string::npos)
       << log();
-  EXPECT_EQ(read_file(folder_.path("out")), "");
+  EXPECT_EQ(testing::read_file(folder_.path("out")), "");
 }
 
 TEST_F(SortCommand, SaysThatNoDaemonAnswers) {
-  write_file(folder_.path("file"), "a\n");
+  folder_.write("file", "a\n");
   EXPECT_EQ(run({folder_.path("file"), "--tenant", "a", "--socket", folder_.path("none.sock")}), 3);
   EXPECT_NE(log().find(folder_.path("none.sock")), std::string::npos) << log();
 }

@@ -10,6 +10,7 @@
 #include "shared/bytes.h"
 #include "tests/e2e/sort_job.h"
 #include "tests/e2e/text.h"
+#include "tests/kit/temporary_folder.h"
 
 // A place for spill files that is none, or is full: one clear error for that sort; the other
 // tenant's sort does not notice.
@@ -28,7 +29,7 @@ constexpr const char* kConfig =
 class SpillErrors : public ::testing::Test {
  protected:
   SpillErrors() {
-    write_file(folder_.path("input"), package_lines(kInput, 4));
+    folder_.write("input", package_lines(kInput, 4));
     EXPECT_TRUE(gnu_sort(folder_.path("input"), folder_.path("expected")));
     // Somebody else's output goes here.
     std::filesystem::create_directory(folder_.path("open"));
@@ -62,7 +63,7 @@ class SpillErrors : public ::testing::Test {
     EXPECT_EQ(daemon_.stop(), 0) << daemon_.log();
   }
 
-  Folder folder_;
+  const testing::TemporaryFolder folder_;
   testing::DaemonProcess daemon_{MEMBROKERD, kConfig};
 };
 
@@ -91,7 +92,7 @@ TEST_F(SpillErrors, AFullDirectoryIsNamed) {
   std::vector<std::string> probe = prefix;
   probe.emplace_back("/bin/true");
   if (testing::ChildProcess(probe, folder_.path("probe")).wait() != 0) {
-    GTEST_SKIP() << "a tmpfs cannot be mounted here: " << read_file(folder_.path("probe"));
+    GTEST_SKIP() << "a tmpfs cannot be mounted here: " << testing::read_file(folder_.path("probe"));
   }
   SortJob good = job("etl", folder_.path("spill"));
   SortJob bad = job("reports", full);

@@ -1,42 +1,14 @@
 #include "tests/e2e/text.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <string_view>
 #include <vector>
 
 #include "tests/integration/daemon_process.h"
 
 namespace membroker::e2e {
-
-Folder::Folder() {
-  std::string pattern = "/tmp/membroker-e2e-XXXXXX";
-  const char* made = ::mkdtemp(pattern.data());
-  path_ = made == nullptr ? "" : made;
-  ::chmod(path_.c_str(), 0755);
-}
-
-Folder::~Folder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-void write_file(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary)
-      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-std::string read_file(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
 
 std::string package_lines(std::int64_t bytes, std::uint64_t seed) {
   constexpr std::array<std::string_view, 6> kFields = {

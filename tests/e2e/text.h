@@ -16,22 +16,6 @@ inline constexpr bool kSanitized = true;
 inline constexpr bool kSanitized = false;
 #endif
 
-/// A folder of its own, gone with this object.
-class Folder {
- public:
-  Folder();
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder();
-  std::string path(const std::string& name = "") const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
-void write_file(const std::string& path, const std::string& bytes);
-std::string read_file(const std::string& path);
-
 /// Lines like those of a package index: field names, words, numbers; many begin alike. At least
 /// `bytes` of them.
 std::string package_lines(std::int64_t bytes, std::uint64_t seed);

@@ -5,6 +5,7 @@
 #include "shared/bytes.h"
 #include "tests/e2e/sort_job.h"
 #include "tests/e2e/text.h"
+#include "tests/kit/temporary_folder.h"
 
 // The main job at 64 MiB: two tenants' sorts, each larger than all there is to lend.
 
@@ -24,14 +25,14 @@ class TwoSorts : public ::testing::Test {
  protected:
   TwoSorts() {
     for (const std::uint64_t i : {1, 2}) {
-      const std::string input = folder_.path("input" + std::to_string(i));
-      write_file(input, package_lines(kInput, i));
-      EXPECT_TRUE(gnu_sort(input, input + ".expected"));
+      const std::string input = "input" + std::to_string(i);
+      folder_.write(input, package_lines(kInput, i));
+      EXPECT_TRUE(gnu_sort(folder_.path(input), folder_.path(input + ".expected")));
     }
   }
 
   SortJob job(const std::string& tenant, const std::string& input) {
-    return SortJob(folder_.path(), tenant, folder_.path(input),
+    return SortJob(folder_.root(), tenant, folder_.path(input),
                    {"--tenant", tenant, "--socket", daemon_.broker_socket(), "--temp-dir",
                     folder_.path("spill")});
   }
@@ -50,7 +51,7 @@ class TwoSorts : public ::testing::Test {
     }
   }
 
-  Folder folder_;
+  const testing::TemporaryFolder folder_;
   testing::DaemonProcess daemon_{MEMBROKERD, kConfig};
 };
 

@@ -4,26 +4,14 @@
 #include <grp.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
-#include <thread>
 
 namespace membroker::testing {
 namespace {
-
-std::string read_file(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 bool answers(const std::string& socket_path) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -38,15 +26,6 @@ bool answers(const std::string& socket_path) {
 }
 
 }  // namespace
-
-bool comes_true(const std::function<bool()>& condition, std::chrono::milliseconds most) {
-  const auto until = std::chrono::steady_clock::now() + most;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return condition();
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
-}
 
 bool is_alive(pid_t pid) {
   const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
@@ -125,23 +104,12 @@ const char* DaemonProcess::default_config() {
 
 DaemonProcess::DaemonProcess(std::string program, const std::string& config)
     : program_(std::move(program)) {
-  std::string pattern = "/tmp/membroker-it-XXXXXX";
-  const char* made = ::mkdtemp(pattern.data());
-  folder_ = made == nullptr ? "" : made;
-  ::chmod(folder_.c_str(), 0755);  // clients of other uids look for the socket below
   configure(config.empty() ? default_config() : config);
 }
 
-DaemonProcess::~DaemonProcess() {
-  process_.reset();
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
-}
-
 void DaemonProcess::configure(const std::string& config) const {
-  std::ofstream(path("membrokerd.toml")) << "runtime_directory = \"" << path("run") << "\"\n"
-                                         << "state_directory = \"" << path("state") << "\"\n"
-                                         << config;
+  folder_.write("membrokerd.toml", "runtime_directory = \"" + path("run") + "\"\n" +
+                                       "state_directory = \"" + path("state") + "\"\n" + config);
 }
 
 bool DaemonProcess::start() {

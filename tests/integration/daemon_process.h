@@ -3,21 +3,18 @@
 #include <sys/types.h>
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "tests/kit/comes_true.h"
+#include "tests/kit/temporary_folder.h"
+
 /// \file
 /// A real membrokerd in a folder of its own. Every wait has a bound.
 
 namespace membroker::testing {
-
-inline constexpr std::chrono::seconds kWaitMax{10};
-
-/// Looks every 2 ms until the condition holds; false after `most`.
-bool comes_true(const std::function<bool()>& condition, std::chrono::milliseconds most = kWaitMax);
 
 /// Whether the process exists and is no zombie.
 bool is_alive(pid_t pid);
@@ -51,7 +48,6 @@ class DaemonProcess {
   /// `program`: membrokerd. `config`: TOML below runtime_directory and state_directory; empty: the
   /// default. Starts nothing yet. Test programs get MEMBROKERD from CMake.
   explicit DaemonProcess(std::string program, const std::string& config = "");
-  ~DaemonProcess();
 
   /// Replaces the configuration file; takes effect with the next start.
   void configure(const std::string& config) const;
@@ -66,7 +62,7 @@ class DaemonProcess {
   bool running() const { return process_ != nullptr && is_alive(process_->pid()); }
 
   pid_t pid() const { return process_->pid(); }
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string path(const std::string& name) const { return folder_.path(name); }
   std::string broker_socket() const { return path("run/broker.sock"); }
   std::string admin_socket() const { return path("run/admin.sock"); }
   /// Of all lives of the daemon.
@@ -78,7 +74,7 @@ class DaemonProcess {
 
  private:
   const std::string program_;
-  std::string folder_;
+  const TemporaryFolder folder_;
   std::unique_ptr<ChildProcess> process_;
 };
 

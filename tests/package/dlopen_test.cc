@@ -1,7 +1,5 @@
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <sstream>
 #include <tuple>
 
 #include "tests/integration/daemon_process.h"
@@ -30,9 +28,7 @@ TEST_P(DlopenTest, AHostWithGrpcAndFullProtobufUsesTheLibrary) {
                      visibility, order, ending},
                     output);
   const int status = host.wait(std::chrono::seconds(60));
-  std::ostringstream text;
-  text << std::ifstream(output).rdbuf();
-  EXPECT_EQ(status, 0) << text.str() << daemon.log();
+  EXPECT_EQ(status, 0) << read_file(output) << daemon.log();
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, DlopenTest,

@@ -1,12 +1,11 @@
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <iostream>
 #include <string>
 
+#include "tests/kit/temporary_folder.h"
 #include "tests/sim/protocol_world.h"
 
 namespace membroker::sim {
@@ -20,19 +19,11 @@ std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
 
 class ProtocolSimTest : public ::testing::TestWithParam<std::uint64_t> {
  protected:
-  ProtocolSimTest() {
-    spdlog::set_level(spdlog::level::off);
-    std::string pattern = "/tmp/membroker-sim-XXXXXX";
-    directory_ = ::mkdtemp(pattern.data()) != nullptr ? pattern : std::string();
-  }
-  ~ProtocolSimTest() override {
-    ::unlink(ledger().c_str());
-    ::rmdir(directory_.c_str());
-  }
-  std::string ledger() const { return directory_ + "/ledger"; }
+  ProtocolSimTest() { spdlog::set_level(spdlog::level::off); }
+  std::string ledger() const { return folder_.path("ledger"); }
 
  private:
-  std::string directory_;
+  const membroker::testing::TemporaryFolder folder_;
 };
 
 void print(const WorldOptions& options, const WorldCounts& counts) {

@@ -16,6 +16,7 @@
 #include "tests/bench/acquire/server_process.h"
 #include "tests/bench/acquire/worker.h"
 #include "tests/bench/figures.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::bench {
 namespace {
@@ -32,17 +33,17 @@ constexpr auto kSettle = std::chrono::seconds(2);  // session_memory: some heart
 
 // The daemon and the echo server, in processes of their own.
 struct Servers {
-  ScratchFolder folder;
+  const testing::TemporaryFolder folder;
   std::unique_ptr<ServerProcess> daemon;
   std::unique_ptr<ServerProcess> echo;
 
-  std::string daemon_socket() const { return folder.path() + "/broker.sock"; }
-  std::string echo_socket() const { return folder.path() + "/echo.sock"; }
+  std::string daemon_socket() const { return folder.path("broker.sock"); }
+  std::string echo_socket() const { return folder.path("echo.sock"); }
 
   Status start(Bytes capacity) {
-    const std::string config = folder.path() + "/membroker.toml";
-    std::ofstream(config) << "runtime_directory = \"" << folder.path() << "\"\n"
-                          << "state_directory = \"" << folder.path() << "\"\n"
+    const std::string config = folder.path("membroker.toml");
+    std::ofstream(config) << "runtime_directory = \"" << folder.root() << "\"\n"
+                          << "state_directory = \"" << folder.root() << "\"\n"
                           << "[log]\nlevel = \"error\"\n"
                           << "[resources.ram]\ncapacity = " << capacity << "\n"
                           << "[[tenant]]\npath = \"" << kTenant << "\"\n";

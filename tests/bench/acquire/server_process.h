@@ -32,17 +32,4 @@ class ServerProcess {
   pid_t pid_;
 };
 
-/// A folder of this bench run, removed with all in it at the end.
-class ScratchFolder {
- public:
-  ScratchFolder();
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  ~ScratchFolder();
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 }  // namespace membroker::bench

@@ -1,7 +1,8 @@
 #include <gtest/gtest.h>
 
 #include "membroker/client.h"
-#include "tests/integration/daemon_process.h"
+#include "tests/kit/comes_true.h"
+#include "tests/kit/temporary_folder.h"
 #include "tests/unit/transport/fake_daemon.h"
 
 /// \file
@@ -80,11 +81,11 @@ grpc::Status serve(SessionCall& call) {
 }
 
 TEST(StaleFramesTest, WhatAnOldStreamSaysAfterTheNewHelloChangesNothing) {
-  const ScratchDirectory directory;
-  FakeDaemon daemon(directory.socket(),
-                    [](grpc::ServerContext&, SessionCall& call) { return serve(call); });
+  const TemporaryFolder folder;
+  const std::string socket = folder.path("broker.sock");
+  FakeDaemon daemon(socket, [](grpc::ServerContext&, SessionCall& call) { return serve(call); });
   Client client = *Client::open({.tenant = "a",
-                                 .socket = directory.socket(),
+                                 .socket = socket,
                                  .client_name = "test",
                                  .resources = {{.floor_bytes = kFloor}}});
   ASSERT_TRUE(client.wait_connected(10s));

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,61 +14,42 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <sstream>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "shared/fd.h"
+#include "tests/kit/comes_true.h"
+#include "tests/kit/temporary_folder.h"
+#include "tests/kit/unix_socket.h"
 
 namespace membroker {
 namespace {
 
 using namespace std::chrono_literals;
+using membroker::testing::comes_true;
+using membroker::testing::connect_to;
+using membroker::testing::read_file;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-std::string read_all(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
-// Looks every 5 ms, for at most 10 s.
-bool comes_true(const std::function<bool()>& condition) {
-  const auto until = std::chrono::steady_clock::now() + 10s;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::sleep_for(5ms);
-  }
-  return true;
-}
-
 class DaemonTest : public ::testing::Test {
  protected:
-  DaemonTest() {
-    std::string pattern = "/tmp/membroker-daemon-XXXXXX";
-    folder_ = ::mkdtemp(pattern.data());
-    configure("capacity = \"64MiB\"\n[[tenant]]\npath = \"a\"\n");
-  }
+  DaemonTest() { configure("capacity = \"64MiB\"\n[[tenant]]\npath = \"a\"\n"); }
   ~DaemonTest() override {
     if (daemon_ > 0) {
       ::kill(daemon_, SIGKILL);
       ::waitpid(daemon_, nullptr, 0);
     }
-    std::filesystem::remove_all(folder_);
   }
 
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
-  std::string log() const { return read_all(path("log")); }
+  std::string path(const std::string& name) const { return folder_.path(name); }
+  std::string log() const { return read_file(path("log")); }
   void configure(const std::string& ram, const std::string& grace = "1s") {
-    std::ofstream(path("m.toml")) << "runtime_directory = \"" << path("run") << "\"\n"
-                                  << "state_directory = \"" << path("state") << "\"\n"
-                                  << "[times]\nshutdown_grace = \"" << grace << "\"\n"
-                                  << "[resources.ram]\n"
-                                  << ram;
+    folder_.write("m.toml", "runtime_directory = \"" + path("run") + "\"\nstate_directory = \"" +
+                                path("state") + "\"\n[times]\nshutdown_grace = \"" + grace +
+                                "\"\n[resources.ram]\n" + ram);
   }
 
   // Standard output and error go to the files "out" and "log".
@@ -98,14 +78,7 @@ class DaemonTest : public ::testing::Test {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
   int run(std::vector<std::string> arguments) { return exit_code(spawn(std::move(arguments))); }
-  bool listens(const char* name) const {
-    const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string where = path(name);
-    std::memcpy(address.sun_path, where.data(), where.size());
-    return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-  }
+  bool listens(const char* name) const { return bool(connect_to(path(name))); }
   void start(const std::vector<std::string>& environment = {}, int inherited = -1) {
     std::filesystem::remove(path("log"));
     daemon_ = spawn({"--config", path("m.toml")}, environment, inherited);
@@ -121,17 +94,17 @@ class DaemonTest : public ::testing::Test {
     return at == std::string::npos ? 0 : std::stoull(text.substr(at + 6));
   }
 
-  std::string folder_;
+  const testing::TemporaryFolder folder_;
   pid_t daemon_ = -1;
 };
 
 TEST_F(DaemonTest, ChecksAndPrintsItsConfiguration) {
   EXPECT_EQ(run({"--config", path("m.toml"), "--check-config"}), 0);
-  EXPECT_EQ(read_all(path("out")), path("m.toml") + ": ok\n");
+  EXPECT_EQ(read_file(path("out")), path("m.toml") + ": ok\n");
   EXPECT_EQ(run({"--config", path("m.toml"), "--print-config"}), 0);
-  EXPECT_THAT(read_all(path("out")), HasSubstr("capacity = 67108864\n"));
+  EXPECT_THAT(read_file(path("out")), HasSubstr("capacity = 67108864\n"));
   EXPECT_EQ(run({"--version"}), 0);
-  EXPECT_THAT(read_all(path("out")), StartsWith("membrokerd "));
+  EXPECT_THAT(read_file(path("out")), StartsWith("membrokerd "));
 }
 
 TEST_F(DaemonTest, EndsWithTwoForWrongUsageOrConfiguration) {
@@ -172,12 +145,8 @@ TEST_F(DaemonTest, EndsWithinTheGraceWithSilentConnections) {
   start();
   std::vector<UniqueFd> connections;
   for (int i = 0; i < 8; ++i) {
-    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string where = path("run/broker.sock");
-    std::memcpy(address.sun_path, where.data(), where.size());
-    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    UniqueFd fd = connect_to(path("run/broker.sock"));
+    ASSERT_TRUE(fd);
     // Half of them say what is no HTTP/2.
     if (i % 2 == 0) {
       ASSERT_EQ(::send(fd.get(), "\xff\x00garbage\r\n\r\n", 13, MSG_NOSIGNAL), 13);
@@ -240,12 +209,9 @@ TEST_F(DaemonTest, ReloadsOnHup) {
 }
 
 TEST_F(DaemonTest, TellsItsServiceManager) {
-  const UniqueFd manager(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
   const std::string where = path("notify");
-  std::memcpy(address.sun_path, where.data(), where.size());
-  ASSERT_EQ(::bind(manager.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  const UniqueFd manager = testing::bind_to(where, SOCK_DGRAM);
+  ASSERT_TRUE(manager);
   const timeval patience{10, 0};
   ::setsockopt(manager.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   start({"NOTIFY_SOCKET=" + where, "WATCHDOG_USEC=200000"});
@@ -266,13 +232,8 @@ TEST_F(DaemonTest, TellsItsServiceManager) {
 TEST_F(DaemonTest, ServesASocketOfItsServiceManager) {
   std::filesystem::create_directory(path("run"));
   const std::string where = path("run/broker.sock");
-  const UniqueFd listening(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, where.data(), where.size());
-  ASSERT_EQ(::bind(listening.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-            0);
-  ASSERT_EQ(::listen(listening.get(), 8), 0);
+  const UniqueFd listening = testing::listen_on(where);
+  ASSERT_TRUE(listening);
   start({}, listening.get());
   EXPECT_EQ(stop(SIGTERM), 0);
   EXPECT_TRUE(std::filesystem::exists(where));  // the manager's

@@ -2,16 +2,14 @@
 
 #include <grpcpp/generic/generic_stub.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "shared/fd.h"
 #include "tests/integration/session/session_fixture.h"
+#include "tests/kit/unix_socket.h"
 
 namespace membroker::testing {
 namespace {
@@ -58,12 +56,8 @@ class BadInputTest : public SessionTest {
     EXPECT_THAT(status.error_message(), HasSubstr(text));
   }
   UniqueFd raw_connection() const {
-    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string where = daemon_.broker_socket();
-    std::memcpy(address.sun_path, where.data(), where.size());
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    UniqueFd fd = connect_to(daemon_.broker_socket());
+    EXPECT_TRUE(fd);
     timeval patience{8, 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     return fd;
@@ -285,9 +279,7 @@ class WrongUidTest : public SessionTest {
     ChildProcess client({RAW_CLIENT, daemon_.broker_socket(), tenant, "1048576"}, output, kOther);
     client.close_input();
     static_cast<void>(client.wait());
-    std::ostringstream text;
-    text << std::ifstream(output).rdbuf();
-    return text.str();
+    return read_file(output);
   }
 };
 

@@ -8,7 +8,7 @@
 #include <fstream>
 
 #include "tests/integration/session/session_fixture.h"
-#include "tests/unit/host/temporary_folder.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::testing {
 namespace {

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "server/broker/broker.h"
+#include "tests/kit/temporary_folder.h"
 #include "tests/unit/broker/messages.h"
-#include "tests/unit/host/temporary_folder.h"
 
 /// \file
 /// A Broker with a real ledger, driven by frames in virtual time. After every step the ledger is

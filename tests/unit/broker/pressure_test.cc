@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/unit/host/temporary_folder.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::broker {
 namespace {

@@ -1,7 +1,6 @@
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 
+#include "tests/kit/temporary_folder.h"
 #include "tests/unit/c/c_fixture.h"
 
 namespace membroker::testing {
@@ -160,13 +159,10 @@ TEST(CBufferTest, WrapsForeignBytesUntilTheLastHandle) {
 class CSpillTest : public ::testing::Test {
  protected:
   CSpillTest() {
-    std::string name = ::testing::TempDir() + "c_spill_XXXXXX";
-    folder_ = mkdtemp(name.data());
-    const char* const path = folder_.c_str();
+    const char* const path = folder_.root().c_str();
     directories_ = make<mb_spill_directories>(mb_spill_directories_open, &path, std::size_t{1});
     options_.directories = directories_.get();
   }
-  ~CSpillTest() override { std::filesystem::remove_all(folder_); }
 
   void open() {
     mb_spill_writer* writer = nullptr;
@@ -191,7 +187,7 @@ class CSpillTest : public ::testing::Test {
             static_cast<std::size_t>(mb_buffer_size(buffer))};
   }
 
-  std::string folder_;
+  const TemporaryFolder folder_;
   Owned<mb_spill_directories> directories_;
   mb_spill_options options_ = MB_SPILL_OPTIONS_INIT;
   Owned<mb_spill_writer> writer_;
@@ -207,7 +203,7 @@ TEST_F(CSpillTest, GivesBackWhatWasPushed) {
   options_.quota = quota.get();
   options_.compression = MB_COMPRESSION_ZSTD;
   open();
-  EXPECT_STREQ(mb_spill_directories_path(directories_.get(), 0), folder_.c_str());
+  EXPECT_STREQ(mb_spill_directories_path(directories_.get(), 0), folder_.root().c_str());
   EXPECT_EQ(mb_spill_directories_path(directories_.get(), 1), nullptr);
   const mb_bytes parts[] = {{"alpha", 5}, {nullptr, 0}, {"beta", 4}};
   ASSERT_EQ(mb_spill_writer_push(writer_.get(), parts, 3, nullptr), MB_OK);

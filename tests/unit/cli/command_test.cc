@@ -13,11 +13,11 @@
 namespace membroker::cli {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
-using testing::StartsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 
-class Command : public testing::Test {
+class Command : public ::testing::Test {
  protected:
   int ctl(const std::vector<std::string>& arguments) {
     console.out_text.clear();
@@ -101,7 +101,7 @@ TEST_F(Command, UsageErrorsAreTwoAndSayWhatIsWrong) {
       {"status", "--timeout", "never"},
   };
   for (const auto& arguments : bad) {
-    EXPECT_EQ(ctl(arguments), kExitUsage) << testing::PrintToString(arguments);
+    EXPECT_EQ(ctl(arguments), kExitUsage) << ::testing::PrintToString(arguments);
     EXPECT_THAT(console.err_text, StartsWith("membrokerctl: "));
     EXPECT_EQ(console.out_text, "");
   }
@@ -198,7 +198,7 @@ TEST_F(Command, TopOnATerminalGivesItBack) {
   console.is_terminal = true;
   EXPECT_EQ(ctl({"top", "--count", "2", "--interval", "100ms"}), kExitOk);
   EXPECT_THAT(console.out_text, StartsWith("\x1b[?1049h\x1b[?25l"));
-  EXPECT_THAT(console.out_text, testing::EndsWith("\x1b[?25h\x1b[?1049l"));
+  EXPECT_THAT(console.out_text, ::testing::EndsWith("\x1b[?25h\x1b[?1049l"));
   EXPECT_THAT(console.out_text, HasSubstr("192.0 MiB of 256.0 MiB held"));
 }
 
@@ -210,7 +210,7 @@ TEST_F(Command, TopEndsOnAnInterruptAndGivesTheTerminalBack) {
     if (!std::exchange(sent, true)) ::pthread_kill(self, SIGINT);
   };
   EXPECT_EQ(ctl({"top", "--interval", "60s"}), kExitOk);
-  EXPECT_THAT(console.out_text, testing::EndsWith("\x1b[?25h\x1b[?1049l"));
+  EXPECT_THAT(console.out_text, ::testing::EndsWith("\x1b[?25h\x1b[?1049l"));
 }
 
 TEST_F(Command, TopIsInterruptedAlsoWhileTheDaemonIsStopped) {

@@ -1,10 +1,8 @@
 #pragma once
 
 #include <grpcpp/grpcpp.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,6 +13,7 @@
 #include "client/cli/console.h"
 #include "membroker/v1/admin.grpc.pb.h"
 #include "shared/bytes.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::cli {
 
@@ -159,19 +158,10 @@ class FakeAdmin final : public v1::admin::Admin::Service {
 /// FakeAdmin behind a Unix socket in a folder of its own.
 class FakeDaemon {
  public:
-  FakeDaemon() {
-    std::string pattern = "/tmp/membroker_cli_XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    folder_ = pattern;
-    start();
-  }
-  ~FakeDaemon() {
-    stop();
-    ::unlink(socket().c_str());
-    ::rmdir(folder_.c_str());
-  }
+  FakeDaemon() { start(); }
+  ~FakeDaemon() { stop(); }
 
-  std::string socket() const { return folder_ + "/admin.sock"; }
+  std::string socket() const { return folder_.path("admin.sock"); }
   void start() {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("unix:" + socket(), grpc::InsecureServerCredentials());
@@ -187,7 +177,7 @@ class FakeDaemon {
   FakeAdmin admin;
 
  private:
-  std::string folder_;
+  const membroker::testing::TemporaryFolder folder_;
   std::unique_ptr<grpc::Server> server_;
 };
 

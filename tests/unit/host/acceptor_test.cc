@@ -8,13 +8,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <mutex>
 #include <set>
@@ -22,37 +20,16 @@
 
 #include "server/broker/process_facts.h"
 #include "shared/format.h"
-#include "temporary_folder.h"
+#include "tests/kit/temporary_folder.h"
+#include "tests/kit/unix_socket.h"
 
 namespace membroker::rpc {
 namespace {
 
 using namespace std::chrono_literals;
+using membroker::testing::connect_to;
+using membroker::testing::listen_on;
 using ::testing::HasSubstr;
-
-sockaddr_un address_of(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
-
-UniqueFd try_connect(const std::string& path) {
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const auto address = address_of(path);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    fd.reset();
-  }
-  return fd;
-}
-
-UniqueFd listen_on(const std::string& path) {
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const auto address = address_of(path);
-  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  EXPECT_EQ(::listen(fd.get(), 8), 0);
-  return fd;
-}
 
 bool hung_up(int fd) {
   pollfd asked{fd, POLLIN, 0};
@@ -144,7 +121,7 @@ class AcceptorTest : public ::testing::Test {
 
 TEST_F(AcceptorTest, TellsWhoIsThere) {
   start();
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   EXPECT_EQ(accepted->peer.pid, ::getpid());
@@ -167,7 +144,7 @@ TEST_F(AcceptorTest, TellsTheImageAndAllGroupsOfThePeer) {
   const pid_t child = ::fork();
   if (child == 0) {
     if (::setgroups(groups.size(), groups.data()) != 0) ::_exit(1);
-    const UniqueFd client = try_connect(path());
+    const UniqueFd client = connect_to(path());
     for (;;) ::pause();
   }
   const auto* accepted = door_.wait_accepted(1);
@@ -180,7 +157,7 @@ TEST_F(AcceptorTest, TellsTheImageAndAllGroupsOfThePeer) {
 
 TEST_F(AcceptorTest, TellsWhoIsThereOnAnOldKernel) {
   start({.use_peerpidfd = false});
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   EXPECT_EQ(accepted->peer.pid, ::getpid());
@@ -189,7 +166,7 @@ TEST_F(AcceptorTest, TellsWhoIsThereOnAnOldKernel) {
 
 TEST_F(AcceptorTest, KnowsNoOtherNames) {
   start();
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   for (const char* other :
@@ -205,7 +182,7 @@ TEST_F(AcceptorTest, PidfdOfTheConnectingProcessFiresAtItsEnd) {
   start();
   const pid_t child = ::fork();
   if (child == 0) {
-    const UniqueFd client = try_connect(path());
+    const UniqueFd client = connect_to(path());
     for (;;) ::pause();
   }
   const auto* accepted = door_.wait_accepted(1);
@@ -229,7 +206,7 @@ TEST_F(AcceptorTest, RefusesAProcessThatHasEndedBeforeTheAccept) {
     ASSERT_EQ(::pipe2(keep, O_CLOEXEC), 0);
     const pid_t child = ::fork();
     if (child == 0) {
-      const UniqueFd client = try_connect(where);
+      const UniqueFd client = connect_to(where);
       if (::fork() == 0) {
         char byte = 0;
         ::close(keep[1]);
@@ -249,7 +226,7 @@ TEST_F(AcceptorTest, RefusesAProcessThatHasEndedBeforeTheAccept) {
 
 TEST_F(AcceptorTest, ReportsAPeerThatClosesOnce) {
   start();
-  UniqueFd client = try_connect(path());
+  UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   const auto connection = acceptor_->begin_rpc(name(accepted->fd));
@@ -258,7 +235,7 @@ TEST_F(AcceptorTest, ReportsAPeerThatClosesOnce) {
   ASSERT_TRUE(door_.wait_closed(1));
   EXPECT_FALSE(acceptor_->begin_rpc(name(accepted->fd)));
   acceptor_->shutdown_connection(connection->generation);  // nothing left to do
-  UniqueFd other = try_connect(path());
+  UniqueFd other = connect_to(path());
   ASSERT_NE(door_.wait_accepted(2), nullptr);
   other.reset();
   ASSERT_TRUE(door_.wait_closed(2));
@@ -271,7 +248,7 @@ TEST_F(AcceptorTest, ReportsAPeerThatClosesOnce) {
 
 TEST_F(AcceptorTest, ReportsAPeerThatClosesHalf) {
   start();
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   ::shutdown(client.get(), SHUT_WR);
@@ -281,7 +258,7 @@ TEST_F(AcceptorTest, ReportsAPeerThatClosesHalf) {
 
 TEST_F(AcceptorTest, ReportsTheOtherOwnersClose) {
   start();
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   ::shutdown(accepted->fd.get(), SHUT_RDWR);  // as gRPC does before it closes
@@ -292,7 +269,7 @@ TEST_F(AcceptorTest, ReportsTheOtherOwnersClose) {
 
 TEST_F(AcceptorTest, ShutsAConnectionDown) {
   start();
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   acceptor_->shutdown_connection(acceptor_->begin_rpc(name(accepted->fd))->generation);
@@ -303,12 +280,12 @@ TEST_F(AcceptorTest, ShutsAConnectionDown) {
 
 TEST_F(AcceptorTest, ShutsDownAConnectionThatStartsNoRpc) {
   start({.first_rpc_ms = 50});
-  const UniqueFd busy = try_connect(path());
+  const UniqueFd busy = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   ASSERT_TRUE(acceptor_->begin_rpc(name(accepted->fd)));
-  const UniqueFd silent = try_connect(path());
-  const UniqueFd silent_too = try_connect(path());
+  const UniqueFd silent = connect_to(path());
+  const UniqueFd silent_too = connect_to(path());
   EXPECT_TRUE(hung_up(silent.get()));
   EXPECT_TRUE(hung_up(silent_too.get()));
   EXPECT_TRUE(door_.wait_closed(2));
@@ -324,15 +301,15 @@ TEST_F(AcceptorTest, KeepsTheLimits) {
     with_path.path = folder.path("s");
     auto started = Acceptor::start(with_path, door.hooks());
     ASSERT_TRUE(started);
-    UniqueFd first = try_connect(with_path.path);
-    const UniqueFd second = try_connect(with_path.path);
+    UniqueFd first = connect_to(with_path.path);
+    const UniqueFd second = connect_to(with_path.path);
     ASSERT_NE(door.wait_accepted(2), nullptr);
-    const UniqueFd third = try_connect(with_path.path);
+    const UniqueFd third = connect_to(with_path.path);
     EXPECT_TRUE(hung_up(third.get()));
     EXPECT_THAT(door.wait_refused(), HasSubstr("limits.sessions"));
     first.reset();
     ASSERT_TRUE(door.wait_closed(1));
-    const UniqueFd fourth = try_connect(with_path.path);
+    const UniqueFd fourth = connect_to(with_path.path);
     EXPECT_NE(door.wait_accepted(3), nullptr);
   }
 }
@@ -342,7 +319,7 @@ TEST_F(AcceptorTest, GivesEachConnectionAnotherNumber) {
   std::set<int> numbers;
   constexpr std::size_t kMany = 200;
   for (std::size_t i = 1; i <= kMany; ++i) {
-    UniqueFd client = try_connect(path());
+    UniqueFd client = connect_to(path());
     auto* accepted = door_.wait_accepted(i);
     ASSERT_NE(accepted, nullptr);
     numbers.insert(accepted->fd.get());
@@ -356,7 +333,7 @@ TEST_F(AcceptorTest, GivesEachConnectionAnotherNumber) {
 
 TEST_F(AcceptorTest, ClosesAConnectionWhoseRpcWasRefusedWhenItMayHaveReadWhy) {
   start({.first_rpc_ms = 50});
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   ASSERT_TRUE(acceptor_->begin_rpc(name(accepted->fd)));
@@ -370,7 +347,7 @@ TEST_F(AcceptorTest, ClosesAtOnceWhoIsRefusedAgainOrWhereTwoLinger) {
   std::vector<UniqueFd> clients;
   std::vector<std::string> names;
   for (std::size_t i = 0; i < 4; ++i) {
-    clients.push_back(try_connect(path()));
+    clients.push_back(connect_to(path()));
     const auto* accepted = door_.wait_accepted(i + 1);
     ASSERT_NE(accepted, nullptr);
     names.push_back(name(accepted->fd));
@@ -387,7 +364,7 @@ TEST_F(AcceptorTest, ClosesAtOnceWhoIsRefusedAgainOrWhereTwoLinger) {
 
 TEST_F(AcceptorTest, ClosesAConnectionThatStartsTooManyRpcs) {
   start({.rpcs_max = 2});
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   EXPECT_TRUE(acceptor_->begin_rpc(name(accepted->fd)));
@@ -406,7 +383,7 @@ TEST_F(AcceptorTest, TwoDoorsDoNotUseANumberAgainSoon) {
   constexpr std::size_t kMany = 50;
   for (std::size_t i = 1; i <= kMany; ++i) {
     for (const bool here : {true, false}) {
-      UniqueFd client = try_connect(here ? path() : other_path);
+      UniqueFd client = connect_to(here ? path() : other_path);
       Door& door = here ? door_ : other_door;
       auto* accepted = door.wait_accepted(i);
       ASSERT_NE(accepted, nullptr);
@@ -429,7 +406,7 @@ TEST_F(AcceptorTest, ANumberUsedAgainLeadsToTheNewerPeer) {
   start();
   std::uint64_t last = 0;
   for (std::size_t i = 1; i <= 100; ++i) {
-    UniqueFd client = try_connect(path());
+    UniqueFd client = connect_to(path());
     auto* accepted = door_.wait_accepted(i);
     ASSERT_NE(accepted, nullptr);
     const auto connection = acceptor_->begin_rpc(name(accepted->fd));
@@ -446,14 +423,14 @@ TEST_F(AcceptorTest, ANumberUsedAgainLeadsToTheNewerPeer) {
 
 TEST_F(AcceptorTest, StopsAcceptingAndKeepsTheLive) {
   start();
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
   acceptor_->stop_accepting();
   acceptor_->stop_accepting();
   // The path goes with the listening socket; a connection caught in between is closed.
   bool closed = false;
-  for (int i = 0; i < 100'000 && !closed; ++i) closed = !try_connect(path());
+  for (int i = 0; i < 100'000 && !closed; ++i) closed = !connect_to(path());
   EXPECT_TRUE(closed);
   EXPECT_TRUE(acceptor_->begin_rpc(name(accepted->fd)));
   EXPECT_EQ(::send(client.get(), "x", 1, MSG_NOSIGNAL), 1);
@@ -471,15 +448,15 @@ TEST_F(AcceptorTest, MakesItsSocketWithTheModeAndRemovesIt) {
 }
 
 TEST_F(AcceptorTest, ReplacesASocketThatNobodyListensOn) {
-  listen_on(path()).reset();
+  ASSERT_TRUE(listen_on(path()));  // and closed at once
   start();
-  EXPECT_TRUE(try_connect(path()));
+  EXPECT_TRUE(connect_to(path()));
 }
 
 TEST_F(AcceptorTest, StealsNoSocketFromALiveDaemon) {
   start();
   EXPECT_EQ(start_fails().code(), ErrorCode::kUnavailable);
-  EXPECT_TRUE(try_connect(path()));
+  EXPECT_TRUE(connect_to(path()));
 }
 
 TEST_F(AcceptorTest, StealsNoSocketFromAnyProgramThatListens) {
@@ -487,7 +464,7 @@ TEST_F(AcceptorTest, StealsNoSocketFromAnyProgramThatListens) {
   const Error error = start_fails();
   EXPECT_EQ(error.code(), ErrorCode::kUnavailable);
   EXPECT_THAT(error.message(), HasSubstr("another program listens"));
-  EXPECT_TRUE(try_connect(path()));
+  EXPECT_TRUE(connect_to(path()));
 }
 
 TEST_F(AcceptorTest, LeavesAPathAloneThatIsNoSocket) {
@@ -515,7 +492,7 @@ TEST_F(AcceptorTest, SaysThatAPathIsTooLong) {
 
 TEST_F(AcceptorTest, TakesAnInheritedSocketAndLeavesItsPath) {
   start({}, listen_on(path()));
-  const UniqueFd client = try_connect(path());
+  const UniqueFd client = connect_to(path());
   EXPECT_NE(door_.wait_accepted(1), nullptr);
   acceptor_.reset();
   struct stat about {};
@@ -533,7 +510,7 @@ TEST_F(AcceptorTest, HoldsUpUnderManyConnectionsAtOnce) {
   start();
   constexpr std::size_t kMany = 300;
   std::vector<UniqueFd> clients;
-  for (std::size_t i = 0; i < kMany; ++i) clients.push_back(try_connect(path()));
+  for (std::size_t i = 0; i < kMany; ++i) clients.push_back(connect_to(path()));
   ASSERT_NE(door_.wait_accepted(kMany), nullptr);
   clients.clear();
   EXPECT_TRUE(door_.wait_closed(kMany));

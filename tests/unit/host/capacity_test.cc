@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "temporary_folder.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::broker {
 namespace {

@@ -8,37 +8,26 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <condition_variable>
 #include <cstring>
-#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "server/broker/process_facts.h"
+#include "tests/kit/comes_true.h"
 
 namespace membroker::broker {
 namespace {
 
-using namespace std::chrono_literals;
+using membroker::testing::comes_true;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr Bytes kHeld = 32 * kMiB;
 constexpr Bytes kSmall = 8 * kMiB;  // more than a test program holds by itself
-
-bool comes_true(const std::function<bool()>& condition) {
-  const auto until = std::chrono::steady_clock::now() + 10s;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::sleep_for(2ms);
-  }
-  return true;
-}
 
 void* touched(Bytes bytes) {
   void* memory = ::mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,

@@ -17,7 +17,7 @@
 #include "server/broker/boot_id.h"
 #include "server/broker/ledger_file.h"
 #include "shared/fd.h"
-#include "temporary_folder.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::broker {
 namespace {

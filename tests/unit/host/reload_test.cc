@@ -6,7 +6,7 @@
 #include <map>
 #include <optional>
 
-#include "temporary_folder.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::app {
 namespace {

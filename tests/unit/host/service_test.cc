@@ -4,13 +4,12 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
-#include <cstring>
 
-#include "temporary_folder.h"
+#include "tests/kit/temporary_folder.h"
+#include "tests/kit/unix_socket.h"
 
 namespace membroker::app {
 namespace {
@@ -18,13 +17,9 @@ namespace {
 // The other end of $NOTIFY_SOCKET.
 class ServiceManager {
  public:
-  ServiceManager() : fd_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = folder_.path("notify");
-    std::memcpy(address.sun_path, path.data(), path.size());
-    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+  ServiceManager() {
+    EXPECT_TRUE(fd_);
+    ::setenv("NOTIFY_SOCKET", path_.c_str(), 1);
   }
   ~ServiceManager() { ::unsetenv("NOTIFY_SOCKET"); }
 
@@ -35,8 +30,9 @@ class ServiceManager {
   }
 
  private:
-  membroker::testing::TemporaryFolder folder_;
-  UniqueFd fd_;
+  const membroker::testing::TemporaryFolder folder_;
+  const std::string path_ = folder_.path("notify");
+  const UniqueFd fd_ = membroker::testing::bind_to(path_, SOCK_DGRAM);
 };
 
 TEST(Service, TellsItsManager) {

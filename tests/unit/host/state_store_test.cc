@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "temporary_folder.h"
+#include "tests/kit/temporary_folder.h"
 
 namespace membroker::broker {
 namespace {

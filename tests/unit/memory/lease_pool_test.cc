@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <functional>
 #include <future>
 #include <thread>
 
@@ -10,23 +9,16 @@
 #include "membroker/memory_pool.h"
 #include "membroker/testing.h"
 #include "shared/bytes.h"
+#include "tests/kit/comes_true.h"
 
 namespace membroker {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::comes_true;
 using testing::RevocationState;
 using testing::ScriptedDaemon;
-
-bool eventually(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + seconds(10);
-  while (std::chrono::steady_clock::now() < end) {
-    if (condition()) return true;
-    std::this_thread::yield();
-  }
-  return condition();
-}
 
 MemoryReservation open(ScriptedDaemon& daemon, const std::string& name, bool can_spill = false) {
   return MemoryConsumer(name).with_can_spill(can_spill).register_with(daemon.pool());
@@ -99,7 +91,7 @@ TEST(LeasePoolTest, AcquireWaitsForTheGrant) {
   auto reservation = open(daemon, "r");
   auto waiting = std::async(std::launch::async,
                             [&] { return reservation.acquire(kMiB, 4 * kMiB, seconds(10)); });
-  ASSERT_TRUE(eventually([&] { return daemon.held_requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.held_requests().size() == 1; }));
   daemon.answer_held();
   const auto got = waiting.get();
   ASSERT_TRUE(got);
@@ -184,7 +176,7 @@ TEST(LeasePoolTest, ARevocationSpillsAndReturnsWhatIsFreed) {
               .register_with(daemon.pool());
   ASSERT_TRUE(table.try_grow(8 * kMiB));
   daemon.revoke(5 * kMiB, seconds(2));
-  EXPECT_TRUE(eventually([&] { return daemon.revocation() == RevocationState::kMet; }));
+  EXPECT_TRUE(comes_true([&] { return daemon.revocation() == RevocationState::kMet; }));
   EXPECT_EQ(daemon.held(), 3 * kMiB);
   EXPECT_EQ(table.size(), 3 * kMiB);
   EXPECT_NE(ran_on.load(), std::this_thread::get_id());
@@ -201,7 +193,7 @@ TEST(LeasePoolTest, NobodyToSpillIsCannotWithTheReason) {
                     .register_with(daemon.pool());
   ASSERT_TRUE(broken.try_grow(4 * kMiB));
   daemon.revoke(kMiB, seconds(2));
-  EXPECT_TRUE(eventually([&] { return daemon.revocation() == RevocationState::kCannot; }));
+  EXPECT_TRUE(comes_true([&] { return daemon.revocation() == RevocationState::kCannot; }));
   EXPECT_NE(daemon.revocation_reason().find("broken: disk on fire"), std::string::npos)
       << daemon.revocation_reason();
 }
@@ -212,12 +204,12 @@ TEST(LeasePoolTest, CooperativeConsumersPollAFlag) {
   ASSERT_TRUE(worker.try_grow(8 * kMiB));
   EXPECT_EQ(worker.spill_requested(), 0);
   daemon.revoke(3 * kMiB, seconds(10));
-  ASSERT_TRUE(eventually([&] { return worker.spill_requested() == 3 * kMiB; }));
+  ASSERT_TRUE(comes_true([&] { return worker.spill_requested() == 3 * kMiB; }));
   ASSERT_TRUE(worker.shrink(kMiB));
-  EXPECT_TRUE(eventually([&] { return worker.spill_requested() == 2 * kMiB; }));
+  EXPECT_TRUE(comes_true([&] { return worker.spill_requested() == 2 * kMiB; }));
   ASSERT_TRUE(worker.shrink(2 * kMiB));
-  EXPECT_TRUE(eventually([&] { return daemon.revocation() == RevocationState::kMet; }));
-  EXPECT_TRUE(eventually([&] { return worker.spill_requested() == 0; }));
+  EXPECT_TRUE(comes_true([&] { return daemon.revocation() == RevocationState::kMet; }));
+  EXPECT_TRUE(comes_true([&] { return worker.spill_requested() == 0; }));
   EXPECT_EQ(daemon.held(), 5 * kMiB);
 }
 
@@ -226,9 +218,9 @@ TEST(LeasePoolTest, AWithdrawnRevocationEndsTheAsking) {
   auto worker = open(daemon, "worker", true);
   ASSERT_TRUE(worker.try_grow(8 * kMiB));
   daemon.revoke(3 * kMiB, seconds(10));
-  ASSERT_TRUE(eventually([&] { return worker.spill_requested() > 0; }));
+  ASSERT_TRUE(comes_true([&] { return worker.spill_requested() > 0; }));
   daemon.withdraw_revocation();
-  EXPECT_TRUE(eventually([&] { return worker.spill_requested() == 0; }));
+  EXPECT_TRUE(comes_true([&] { return worker.spill_requested() == 0; }));
   ASSERT_TRUE(worker.shrink(kMiB));
   EXPECT_EQ(daemon.held(), 8 * kMiB);
 }
@@ -242,13 +234,10 @@ TEST(LeasePoolTest, NoSpillSectionBarsTheConsumer) {
   ASSERT_TRUE(table.try_grow(8 * kMiB));
   auto section = std::make_unique<NoSpillSection>(table);
   daemon.revoke(kMiB, seconds(10));
-  EXPECT_FALSE(eventually([&, end = std::chrono::steady_clock::now() + milliseconds(120)] {
-                 return daemon.revocation() == RevocationState::kMet ||
-                        std::chrono::steady_clock::now() > end;
-               }) &&
-               daemon.revocation() == RevocationState::kMet);
+  EXPECT_FALSE(
+      comes_true([&] { return daemon.revocation() == RevocationState::kMet; }, milliseconds(120)));
   section.reset();
-  EXPECT_TRUE(eventually([&] { return daemon.revocation() == RevocationState::kMet; }));
+  EXPECT_TRUE(comes_true([&] { return daemon.revocation() == RevocationState::kMet; }));
 }
 
 TEST(LeasePoolTest, GrowingInsideASpillIsAnErrorAndGrowIsOverdraft) {
@@ -269,7 +258,7 @@ TEST(LeasePoolTest, GrowingInsideASpillIsAnErrorAndGrowIsOverdraft) {
               .register_with(daemon.pool());
   ASSERT_TRUE(table.try_grow(8 * kMiB));
   daemon.revoke(2 * kMiB, seconds(2));
-  EXPECT_TRUE(eventually([&] { return daemon.revocation() == RevocationState::kMet; }));
+  EXPECT_TRUE(comes_true([&] { return daemon.revocation() == RevocationState::kMet; }));
   EXPECT_EQ(refused.load(), 2);
   EXPECT_EQ(daemon.overdrawn_total(), 4096);
   // What was overdrawn was repaid with the first bytes returned, and is slack when freed.
@@ -306,11 +295,11 @@ TEST(LeasePoolTest, IdleSlackIsReturnedAndTheFloorKept) {
   const Bytes held = daemon.held();
   clock.advance(milliseconds(900));
   EXPECT_EQ(daemon.held(), held);
-  ASSERT_TRUE(eventually([&] {
+  ASSERT_TRUE(comes_true([&] {
     clock.advance(milliseconds(100));
     return daemon.held() <= 64 * kMiB;
   }));
-  ASSERT_TRUE(eventually([&] {
+  ASSERT_TRUE(comes_true([&] {
     clock.advance(milliseconds(500));
     return daemon.held() == 2 * kMiB;
   })) << daemon.held();
@@ -323,7 +312,7 @@ TEST(LeasePoolTest, AGrantLostWithTheStreamBecomesSlackAtTheNextAttach) {
   auto reservation = open(daemon, "r");
   auto waiting =
       std::async(std::launch::async, [&] { return reservation.acquire(kMiB, kMiB, seconds(10)); });
-  ASSERT_TRUE(eventually([&] { return daemon.held_requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.held_requests().size() == 1; }));
   daemon.lose_next_grant();
   daemon.answer_held();  // on this thread, so that the loss is over before the next line
   daemon.attach();
@@ -337,7 +326,7 @@ TEST(LeasePoolTest, OpenRequestsAreSentAgain) {
   auto reservation = open(daemon, "r");
   auto waiting =
       std::async(std::launch::async, [&] { return reservation.acquire(kMiB, kMiB, seconds(10)); });
-  ASSERT_TRUE(eventually([&] { return daemon.requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.requests().size() == 1; }));
   daemon.detach();
   daemon.hold_requests(false);
   daemon.attach();
@@ -353,7 +342,7 @@ TEST(LeasePoolTest, ConnectsAtTheFirstRequest) {
   EXPECT_TRUE(daemon.requests().empty());
   auto waiting =
       std::async(std::launch::async, [&] { return reservation.acquire(0, kMiB, seconds(10)); });
-  ASSERT_TRUE(eventually([&] { return daemon.requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.requests().size() == 1; }));
   daemon.attach();
   EXPECT_EQ(waiting.get(), kMiB);
 }
@@ -363,7 +352,7 @@ TEST(LeasePoolTest, AFinalErrorEndsTheWaits) {
   auto reservation = open(daemon, "r");
   auto waiting =
       std::async(std::launch::async, [&] { return reservation.acquire(kMiB, kMiB, seconds(10)); });
-  ASSERT_TRUE(eventually([&] { return daemon.requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.requests().size() == 1; }));
   daemon.detach(true);
   EXPECT_EQ(waiting.get().error().code(), ErrorCode::kUnavailable);
   EXPECT_EQ(reservation.try_grow(1).error().code(), ErrorCode::kUnavailable);
@@ -374,7 +363,7 @@ TEST(LeasePoolTest, WhatTheFloorCoversIsNotAskedForInVain) {
   auto reservation = open(daemon, "r");
   auto waiting = std::async(std::launch::async,
                             [&] { return reservation.acquire(8 * kMiB, 8 * kMiB, seconds(10)); });
-  ASSERT_TRUE(eventually([&] { return daemon.requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.requests().size() == 1; }));
   daemon.attach();  // refuses the 8 MiB: with the floor that would be 10
   const auto got = waiting.get();
   ASSERT_TRUE(got) << got.error().message();
@@ -417,7 +406,7 @@ TEST(LeasePoolTest, AsynchronousAcquire) {
   const AcquireTicket ticket = reservation.acquire_async(
       kMiB, kMiB, seconds(10),
       [&](Result<std::int64_t> got) { granted.set_value(std::move(got)); });
-  ASSERT_TRUE(eventually([&] { return daemon.held_requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.held_requests().size() == 1; }));
   daemon.answer_held();
   EXPECT_EQ(granted.get_future().get(), kMiB);
   EXPECT_EQ(reservation.size(), kMiB);
@@ -426,7 +415,7 @@ TEST(LeasePoolTest, AsynchronousAcquire) {
   AcquireTicket second = reservation.acquire_async(
       8 * kMiB, 8 * kMiB, seconds(10),
       [&](Result<std::int64_t> got) { cancelled.set_value(std::move(got)); });
-  ASSERT_TRUE(eventually([&] { return daemon.held_requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.held_requests().size() == 1; }));
   second.cancel();
   EXPECT_EQ(cancelled.get_future().get().error().code(), ErrorCode::kCancelled);
   EXPECT_EQ(daemon.cancelled(), 1);

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <functional>
 #include <future>
 #include <memory>
 #include <stdexcept>
@@ -14,25 +13,18 @@
 #include "membroker/memory_pool.h"
 #include "membroker/testing.h"
 #include "shared/bytes.h"
+#include "tests/kit/comes_true.h"
 
 namespace membroker {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::comes_true;
 using testing::RevocationState;
 using testing::ScriptedDaemon;
 
 constexpr AcquireOptions kSpillable{0, true};
-
-bool eventually(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + seconds(10);
-  while (std::chrono::steady_clock::now() < end) {
-    if (condition()) return true;
-    std::this_thread::yield();
-  }
-  return condition();
-}
 
 /// Frees what is asked, and says so in the log. The log is read when nobody spills.
 struct Spiller {
@@ -179,7 +171,7 @@ TEST(NestedSpillTest, AsynchronousCallsWaitAndCanBeCancelled) {
   EXPECT_EQ(cancelled.get_future().get().error().code(), ErrorCode::kCancelled);
   ASSERT_TRUE(holder.shrink(60));
   EXPECT_EQ(granted.get_future().get(), 60);
-  EXPECT_TRUE(eventually([&] { return waiter.size() == 60; }));
+  EXPECT_TRUE(comes_true([&] { return waiter.size() == 60; }));
 
   std::promise<Result<std::int64_t>> orphaned;
   auto brief = MemoryConsumer("brief").register_with(child);
@@ -248,7 +240,7 @@ TEST(NestedSpillTest, CooperativeConsumersInsideAreFlagged) {
   ASSERT_TRUE(polite.try_grow(100));
   auto asker = MemoryConsumer("asker").register_with(child);
   auto waiting = std::async(std::launch::async, [&] { return asker.acquire(30, 30, seconds(20)); });
-  ASSERT_TRUE(eventually([&] { return polite.spill_requested() > 0; }));
+  ASSERT_TRUE(comes_true([&] { return polite.spill_requested() > 0; }));
   EXPECT_EQ(polite.spill_requested(), 30);
   ASSERT_TRUE(polite.shrink(30));
   EXPECT_EQ(waiting.get(), 30);
@@ -282,7 +274,7 @@ TEST(NestedSpillTest, ARevocationReachesThemAndWhatTheyCanFreeIsReported) {
   auto& pool = static_cast<LeasePool&>(*daemon.pool());
   EXPECT_EQ(pool.stats().figures.reclaimable, 4 * kMiB);
   daemon.revoke(daemon.held() - 3 * kMiB, seconds(20));
-  EXPECT_TRUE(eventually([&] { return daemon.revocation() == RevocationState::kMet; }));
+  EXPECT_TRUE(comes_true([&] { return daemon.revocation() == RevocationState::kMet; }));
   EXPECT_EQ(rigid.size(), 2 * kMiB);
   EXPECT_LE(inside.size(), kMiB);
 }

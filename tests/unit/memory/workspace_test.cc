@@ -1,34 +1,25 @@
 // The spill workspace of a lease that was lent no floor.
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <future>
-#include <thread>
 
 #include "client/memory/lease_pool.h"
 #include "membroker/memory_pool.h"
 #include "membroker/testing.h"
 #include "shared/bytes.h"
+#include "tests/kit/comes_true.h"
 
 namespace membroker {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::comes_true;
 using testing::FakeClock;
 using testing::RevocationState;
 using testing::ScriptedDaemon;
 
 constexpr Bytes kWorkspace = 8 * kMiB;
-
-bool eventually(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + seconds(10);
-  while (std::chrono::steady_clock::now() < end) {
-    if (condition()) return true;
-    std::this_thread::yield();
-  }
-  return condition();
-}
 
 LeasePool& pool_of(ScriptedDaemon& daemon) { return static_cast<LeasePool&>(*daemon.pool()); }
 lease::LeaseFigures figures(ScriptedDaemon& daemon) { return pool_of(daemon).stats().figures; }
@@ -43,7 +34,7 @@ TEST(WorkspaceTest, ComesBeforeAnyCallersRequest) {
   auto early = open(daemon, "early");
   auto first = std::async(std::launch::async,
                           [&] { return early.acquire(4 * kMiB, 4 * kMiB, seconds(20)); });
-  ASSERT_TRUE(eventually([&] { return daemon.requests().size() == 1; }));  // and was not sent
+  ASSERT_TRUE(comes_true([&] { return daemon.requests().size() == 1; }));  // and was not sent
   daemon.attach();
   auto late = open(daemon, "late");
   auto second =
@@ -55,7 +46,7 @@ TEST(WorkspaceTest, ComesBeforeAnyCallersRequest) {
   EXPECT_EQ(daemon.answer_held(), 1);
   EXPECT_EQ(figures(daemon).reserved, kWorkspace);
   EXPECT_EQ(figures(daemon).reclaimable, 0);
-  ASSERT_TRUE(eventually([&] { return daemon.held_requests().size() >= 2; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.held_requests().size() >= 2; }));
   daemon.hold_requests(false);
   daemon.answer_held();
   EXPECT_EQ(first.get(), 4 * kMiB);
@@ -68,7 +59,7 @@ TEST(WorkspaceTest, IsTakenWithoutAnotherRequestAndKeptFromRevocations) {
   EXPECT_EQ(daemon.requests().size(), 1U);
   EXPECT_EQ(daemon.held(), kWorkspace);
   daemon.revoke(4 * kMiB, milliseconds(200));
-  EXPECT_TRUE(eventually([&] { return daemon.revocation() == RevocationState::kCannot; }));
+  EXPECT_TRUE(comes_true([&] { return daemon.revocation() == RevocationState::kCannot; }));
   EXPECT_EQ(daemon.returned_total(), 0);
 
   auto workspace = pool_of(daemon).reserve_workspace(seconds(10));
@@ -98,7 +89,7 @@ TEST(WorkspaceTest, NothingIsChargedTwiceWhenTheDaemonComesBack) {
   auto caller = open(daemon, "caller");
   auto waiting =
       std::async(std::launch::async, [&] { return caller.acquire(kMiB, kMiB, seconds(20)); });
-  ASSERT_TRUE(eventually([&] { return daemon.requests().size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return daemon.requests().size() == 1; }));
   daemon.lose_next_grant();
   daemon.attach();  // the workspace is granted, and the answer lost with the stream
   EXPECT_EQ(figures(daemon).reserved, 0);
@@ -137,7 +128,7 @@ TEST(WorkspaceTest, IsAskedForAgainWhileOthersHoldEverything) {
   EXPECT_NE(refused.error().message().find("the script says no"), std::string::npos);
   EXPECT_EQ(daemon.requests().size(), 1U);
   time.advance(milliseconds(1'000));
-  EXPECT_TRUE(eventually([&] { return figures(daemon).reserved == kWorkspace; }));
+  EXPECT_TRUE(comes_true([&] { return figures(daemon).reserved == kWorkspace; }));
   EXPECT_TRUE(caller.acquire(kMiB, kMiB, seconds(10)));
 }
 

@@ -288,7 +288,7 @@ struct Damage {
   Bytes offset;
 };
 
-class SpillDamage : public testing::TestWithParam<Damage> {};
+class SpillDamage : public ::testing::TestWithParam<Damage> {};
 
 TEST_P(SpillDamage, IsFoundAndSaysWhere) {
   const TestDirectory directory;
@@ -323,11 +323,11 @@ TEST_P(SpillDamage, IsFoundAndSaysWhere) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, SpillDamage,
-    testing::Values(Damage{"file magic", 0}, Damage{"file header", 60}, Damage{"batch magic", 64},
-                    Damage{"batch number", 73}, Damage{"table", 130}, Damage{"payload", 200},
-                    Damage{"end of payload", 192 + 999}, Damage{"padding of payload", 192 + 1010},
-                    Damage{"trailer magic", 192 + 1024}, Damage{"trailer hash", 192 + 1024 + 25},
-                    Damage{"second batch", 4096 + 17}));
+    ::testing::Values(Damage{"file magic", 0}, Damage{"file header", 60}, Damage{"batch magic", 64},
+                      Damage{"batch number", 73}, Damage{"table", 130}, Damage{"payload", 200},
+                      Damage{"end of payload", 192 + 999}, Damage{"padding of payload", 192 + 1010},
+                      Damage{"trailer magic", 192 + 1024}, Damage{"trailer hash", 192 + 1024 + 25},
+                      Damage{"second batch", 4096 + 17}));
 
 TEST(SpillFailure, WithoutChecksumsPayloadsAreTakenAsTheyAre) {
   const TestDirectory directory;

@@ -71,34 +71,23 @@ TEST(SpillOrder, EmptyBuffersAreKept) {
 }
 
 // A file is ended by the push that takes it past the maximum, the next begun by the push after.
+// Exactly the maximum is not past it.
 TEST(SpillOrder, RotatesWhenWrittenPassesTheMaximum) {
   const TestDirectory directory;
-  SpillOptions options = directory.options();
-  options.max_file_size = kSmallBatch + 1;
-  auto [writer, reader] = *spill_channel(options);
-  ASSERT_TRUE(push(writer, number(0)));
-  EXPECT_EQ(writer.stats().files_created, 1);
-  EXPECT_EQ(writer.stats().bytes_written, kSmallBatch);
-  ASSERT_TRUE(push(writer, number(1)));
-  EXPECT_EQ(writer.stats().files_created, 1);
-  ASSERT_TRUE(push(writer, number(2)));
-  EXPECT_EQ(writer.stats().files_created, 2);
-  ASSERT_TRUE(writer.finish());
-  EXPECT_EQ(read_numbers(reader), count_to(3));
-}
-
-TEST(SpillOrder, ExactlyTheMaximumDoesNotRotate) {
-  const TestDirectory directory;
-  SpillOptions options = directory.options();
-  options.max_file_size = kSmallBatch;
-  auto [writer, reader] = *spill_channel(options);
-  ASSERT_TRUE(push(writer, number(0)));
-  ASSERT_TRUE(push(writer, number(1)));
-  EXPECT_EQ(writer.stats().files_created, 1);
-  ASSERT_TRUE(push(writer, number(2)));
-  EXPECT_EQ(writer.stats().files_created, 2);
-  ASSERT_TRUE(writer.finish());
-  EXPECT_EQ(read_numbers(reader), count_to(3));
+  for (const Bytes max : {kSmallBatch, kSmallBatch + 1}) {
+    SpillOptions options = directory.options();
+    options.max_file_size = max;
+    auto [writer, reader] = *spill_channel(options);
+    ASSERT_TRUE(push(writer, number(0)));
+    EXPECT_EQ(writer.stats().files_created, 1);
+    EXPECT_EQ(writer.stats().bytes_written, kSmallBatch);
+    ASSERT_TRUE(push(writer, number(1)));
+    EXPECT_EQ(writer.stats().files_created, 1) << max;
+    ASSERT_TRUE(push(writer, number(2)));
+    EXPECT_EQ(writer.stats().files_created, 2) << max;
+    ASSERT_TRUE(writer.finish());
+    EXPECT_EQ(read_numbers(reader), count_to(3));
+  }
 }
 
 TEST(SpillOrder, EveryMaximumKeepsTheOrder) {
@@ -122,7 +111,7 @@ struct Way {
   Bytes workspace;
 };
 
-class SpillWays : public testing::TestWithParam<Way> {};
+class SpillWays : public ::testing::TestWithParam<Way> {};
 
 // Sizes around each boundary of the format, by each way through the code.
 TEST_P(SpillWays, SizesAroundEveryBoundaryComeBack) {
@@ -176,14 +165,14 @@ TEST_P(SpillWays, SizesAroundEveryBoundaryComeBack) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, SpillWays,
-    testing::Values(Way{SpillCompression::kNone, SpillDirectIo::kAuto, true, 8 * kMiB},
-                    Way{SpillCompression::kNone, SpillDirectIo::kOff, true, 8 * kMiB},
-                    Way{SpillCompression::kNone, SpillDirectIo::kAuto, false, 8 * kMiB},
-                    Way{SpillCompression::kNone, SpillDirectIo::kAuto, true, kMiB},
-                    Way{SpillCompression::kLz4, SpillDirectIo::kAuto, true, 8 * kMiB},
-                    Way{SpillCompression::kLz4, SpillDirectIo::kAuto, false, kMiB},
-                    Way{SpillCompression::kZstd, SpillDirectIo::kAuto, true, 8 * kMiB},
-                    Way{SpillCompression::kZstd, SpillDirectIo::kOff, true, kMiB}));
+    ::testing::Values(Way{SpillCompression::kNone, SpillDirectIo::kAuto, true, 8 * kMiB},
+                      Way{SpillCompression::kNone, SpillDirectIo::kOff, true, 8 * kMiB},
+                      Way{SpillCompression::kNone, SpillDirectIo::kAuto, false, 8 * kMiB},
+                      Way{SpillCompression::kNone, SpillDirectIo::kAuto, true, kMiB},
+                      Way{SpillCompression::kLz4, SpillDirectIo::kAuto, true, 8 * kMiB},
+                      Way{SpillCompression::kLz4, SpillDirectIo::kAuto, false, kMiB},
+                      Way{SpillCompression::kZstd, SpillDirectIo::kAuto, true, 8 * kMiB},
+                      Way{SpillCompression::kZstd, SpillDirectIo::kOff, true, kMiB}));
 
 TEST(SpillOrder, NextIntoReadsIntoTheCallersMemory) {
   const TestDirectory directory;

@@ -139,7 +139,7 @@ class TestRequest final : public IoRequest {
   Answers& answers_;
 };
 
-class SpillEngine : public testing::TestWithParam<bool> {};
+class SpillEngine : public ::testing::TestWithParam<bool> {};
 
 TEST_P(SpillEngine, WritesReadsAndTellsErrors) {
   const TestDirectory directory;
@@ -201,7 +201,7 @@ TEST_P(SpillEngine, ManyRequestsAtOnceAllEnd) {
   EXPECT_EQ(::lseek(fd.get(), 0, SEEK_END), 1'000'000);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SpillEngine, testing::Values(true, false));
+INSTANTIATE_TEST_SUITE_P(All, SpillEngine, ::testing::Values(true, false));
 
 std::shared_ptr<SpillFile> any_file(std::uint64_t number) {
   NewFile made;

@@ -19,6 +19,7 @@
 #include "membroker/spill.h"
 #include "shared/bytes.h"
 #include "shared/fd.h"
+#include "tests/kit/temporary_folder.h"
 
 /// \file
 /// What the tests of spilling share.
@@ -29,29 +30,21 @@ namespace membroker::spill::test {
 /// direct I/O is the rule.
 class TestDirectory {
  public:
-  TestDirectory() {
-    const char* base = std::getenv("TMPDIR");
-    path_ = std::string(base != nullptr ? base : "/var/tmp") + "/membroker-test-XXXXXX";
-    if (::mkdtemp(path_.data()) == nullptr) std::abort();
-  }
-  ~TestDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TestDirectory(const TestDirectory&) = delete;
-  TestDirectory& operator=(const TestDirectory&) = delete;
-
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return folder_.root(); }
   SpillOptions options() const {
     SpillOptions options;
-    auto directories = SpillDirectories::open({path_});
+    auto directories = SpillDirectories::open({path()});
     EXPECT_TRUE(directories) << directories.error().to_string();
     if (directories) options.directories = *directories;
     return options;
   }
 
  private:
-  std::string path_;
+  static std::string disk() {
+    const char* chosen = std::getenv("TMPDIR");
+    return chosen != nullptr ? chosen : "/var/tmp";
+  }
+  const membroker::testing::TemporaryFolder folder_{disk()};
 };
 
 /// Counts on its own what it takes from the system's heap, and refuses what would pass `limit`.

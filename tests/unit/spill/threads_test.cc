@@ -6,6 +6,7 @@
 #include <set>
 #include <thread>
 
+#include "tests/kit/comes_true.h"
 #include "tests/unit/spill/spill_kit.h"
 
 /// \file
@@ -138,11 +139,8 @@ TEST(SpillThreads, DroppingEverythingAtOnceIsSafe) {
     }
   }
   // Writes under way keep their file until they have ended; they do end.
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!files_open_in(directory.path()).empty() && std::chrono::steady_clock::now() < end) {
-    std::this_thread::yield();
-  }
-  EXPECT_TRUE(files_open_in(directory.path()).empty());
+  EXPECT_TRUE(
+      membroker::testing::comes_true([&] { return files_open_in(directory.path()).empty(); }));
 }
 
 // One seeded story: phases in which some writers push at once, the reader reads some of it, and

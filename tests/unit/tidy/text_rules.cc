@@ -1,9 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
+#include "tests/kit/temporary_folder.h"
 #include "tests/unit/tidy/lint.h"
 
 namespace membroker::tidy {
@@ -171,9 +170,7 @@ std::vector<File> read_tree(const std::string& root) {
     }
     // Symbolic links point at files that are read under their own names.
     if (skipped || entry->is_symlink() || !entry->is_regular_file()) continue;
-    std::ostringstream text;
-    text << std::ifstream(entry->path(), std::ios::binary).rdbuf();
-    files.push_back({path, text.str()});
+    files.push_back({path, membroker::testing::read_file(entry->path())});
   }
   std::sort(files.begin(), files.end(),
             [](const File& a, const File& b) { return a.path < b.path; });

@@ -3,32 +3,32 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
-#include <cstring>
 #include <deque>
 
 #include "shared/fd.h"
+#include "tests/kit/comes_true.h"
+#include "tests/kit/temporary_folder.h"
+#include "tests/kit/unix_socket.h"
 #include "tests/unit/transport/fake_daemon.h"
 #include "tests/unit/transport/fake_lease.h"
 
 namespace membroker::transport {
 namespace {
 
-using testing::eventually;
+using testing::comes_true;
 using testing::FakeDaemon;
 using testing::FakeLease;
 using ::testing::HasSubstr;
-using testing::ScratchDirectory;
 using testing::SessionCall;
 
 constexpr Bytes kFloor = 8 * kMiB;
 constexpr Millis kSoon = 10'000;
 
-LinkOptions options_for(const ScratchDirectory& directory) {
+LinkOptions options_for(const std::string& socket) {
   LinkOptions options;
-  options.socket = directory.socket();
+  options.socket = socket;
   options.identity.tenant = "acme";
   options.resources = {"ram"};
   return options;
@@ -75,25 +75,25 @@ grpc::Status serve(SessionCall& call, std::uint64_t epoch, std::mutex& mutex,
 
 class DaemonLinkTest : public ::testing::Test {
  protected:
-  DaemonLinkTest() : link_(DaemonLink::make(options_for(directory_))) {
+  DaemonLinkTest() : link_(DaemonLink::make(options_for(socket_))) {
     lease_.state.floor = kFloor;
     link_->bind(0, unowned(lease_));
   }
   ~DaemonLinkTest() override { link_->stop(); }
 
   void start_daemon(std::uint64_t epoch = 3) {
-    daemon_ = std::make_unique<FakeDaemon>(directory_.socket(),
+    daemon_ = std::make_unique<FakeDaemon>(socket_,
                                            [this, epoch](grpc::ServerContext&, SessionCall& call) {
                                              return serve(call, epoch, seen_mutex_, seen_);
                                            });
   }
   void start_daemon(const grpc::Status& answer) {
-    daemon_ = std::make_unique<FakeDaemon>(directory_.socket(),
-                                           [answer](grpc::ServerContext&, SessionCall& call) {
-                                             v1::ClientFrame hello;
-                                             call.Read(&hello);
-                                             return answer;
-                                           });
+    daemon_ =
+        std::make_unique<FakeDaemon>(socket_, [answer](grpc::ServerContext&, SessionCall& call) {
+          v1::ClientFrame hello;
+          call.Read(&hello);
+          return answer;
+        });
   }
   bool granted(std::uint64_t id) {
     const std::lock_guard lock(lease_.mutex);
@@ -101,13 +101,14 @@ class DaemonLinkTest : public ::testing::Test {
   }
   template <class Predicate>
   bool saw(Predicate predicate) {
-    return eventually([&] {
+    return comes_true([&] {
       const std::lock_guard lock(seen_mutex_);
       return std::any_of(seen_.begin(), seen_.end(), predicate);
     });
   }
 
-  ScratchDirectory directory_;
+  const testing::TemporaryFolder folder_;
+  const std::string socket_ = folder_.path("broker.sock");
   FakeLease lease_;
   std::shared_ptr<DaemonLink> link_;
   std::mutex seen_mutex_;
@@ -121,7 +122,7 @@ TEST_F(DaemonLinkTest, ConnectsAtTheFirstUseAndIsAnswered) {
   EXPECT_EQ(link_->status().state, LinkState::kIdle);
   ASSERT_TRUE(link_->wait_connected(kSoon));
   link_->source(0)->acquire({{1}, 2 * kMiB, kMiB, 1'000, 0});
-  ASSERT_TRUE(eventually([&] { return granted(1); }));
+  ASSERT_TRUE(comes_true([&] { return granted(1); }));
   const LinkStatus status = link_->status();
   EXPECT_EQ(status.state, LinkState::kAttached);
   EXPECT_EQ(status.session_id, 7U);
@@ -148,7 +149,7 @@ TEST_F(DaemonLinkTest, AMissingSocketIsNamedAndTriedAgain) {
   const Status status = link_->wait_connected(30);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kTimeout);
-  EXPECT_THAT(status.error().message(), HasSubstr(directory_.socket()));
+  EXPECT_THAT(status.error().message(), HasSubstr(socket_));
   EXPECT_THAT(status.error().message(), HasSubstr("is membrokerd running"));
   EXPECT_EQ(link_->status().state, LinkState::kAway);
   start_daemon();
@@ -165,7 +166,7 @@ TEST_F(DaemonLinkTest, RefusalsAreFinalAndClear) {
   const int calls = daemon_->calls;
   // A request for bytes soon after gets the same answer at once, without another attempt.
   link_->source(0)->acquire({{1}, kMiB, kMiB, 0, 0});
-  ASSERT_TRUE(eventually([&] {
+  ASSERT_TRUE(comes_true([&] {
     const std::lock_guard lock(lease_.mutex);
     return lease_.detached.size() >= 2;
   }));
@@ -185,7 +186,7 @@ TEST_F(DaemonLinkTest, StatusesHaveTheirWords) {
   for (const auto& [code, expected] : words) {
     start_daemon(grpc::Status(code, "because"));
     FakeLease lease;
-    const auto link = DaemonLink::make(options_for(directory_));
+    const auto link = DaemonLink::make(options_for(socket_));
     link->bind(0, unowned(lease));
     const Status status = link->wait_connected(kSoon);
     link->stop();
@@ -199,14 +200,13 @@ TEST_F(DaemonLinkTest, StatusesHaveTheirWords) {
 TEST_F(DaemonLinkTest, ALimitIsMetWithSmallerFloors) {
   std::deque<Bytes> floors;
   std::mutex mutex;
-  daemon_ = std::make_unique<FakeDaemon>(
-      directory_.socket(), [&](grpc::ServerContext&, SessionCall& call) {
-        v1::ClientFrame hello;
-        call.Read(&hello);
-        const std::lock_guard lock(mutex);
-        floors.push_back(hello.messages(0).hello().leases(0).floor_bytes());
-        return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the floor does not fit");
-      });
+  daemon_ = std::make_unique<FakeDaemon>(socket_, [&](grpc::ServerContext&, SessionCall& call) {
+    v1::ClientFrame hello;
+    call.Read(&hello);
+    const std::lock_guard lock(mutex);
+    floors.push_back(hello.messages(0).hello().leases(0).floor_bytes());
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the floor does not fit");
+  });
   const Status status = link_->wait_connected(kSoon);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kResourcesExhausted);
@@ -218,9 +218,9 @@ TEST_F(DaemonLinkTest, ADaemonsDeathAndReturnIsAResume) {
   start_daemon(3);
   ASSERT_TRUE(link_->wait_connected(kSoon));
   link_->source(0)->acquire({{1}, 2 * kMiB, kMiB, 1'000, 0});
-  ASSERT_TRUE(eventually([&] { return granted(1); }));
+  ASSERT_TRUE(comes_true([&] { return granted(1); }));
   daemon_.reset();
-  ASSERT_TRUE(eventually([&] { return link_->status().state == LinkState::kAway; }));
+  ASSERT_TRUE(comes_true([&] { return link_->status().state == LinkState::kAway; }));
   start_daemon(4);
   ASSERT_TRUE(link_->wait_connected(kSoon));
   EXPECT_EQ(link_->status().epoch, 4U);
@@ -234,12 +234,8 @@ TEST_F(DaemonLinkTest, ADaemonsDeathAndReturnIsAResume) {
 }
 
 TEST_F(DaemonLinkTest, AListenerThatNeverAnswersIsATimeoutAndStopIsQuick) {
-  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, directory_.socket().c_str(), sizeof(address.sun_path) - 1);
-  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  ASSERT_EQ(::listen(listener.get(), 4), 0);
+  const UniqueFd listener = testing::listen_on(socket_);
+  ASSERT_TRUE(listener);
   const Status status = link_->wait_connected(50);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), ErrorCode::kTimeout);
@@ -250,12 +246,8 @@ TEST_F(DaemonLinkTest, AListenerThatNeverAnswersIsATimeoutAndStopIsQuick) {
 }
 
 TEST_F(DaemonLinkTest, GarbageInsteadOfADaemonIsAwayNotACrash) {
-  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, directory_.socket().c_str(), sizeof(address.sun_path) - 1);
-  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  ASSERT_EQ(::listen(listener.get(), 4), 0);
+  const UniqueFd listener = testing::listen_on(socket_);
+  ASSERT_TRUE(listener);
   std::thread babbler([&] {
     const UniqueFd peer(::accept(listener.get(), nullptr, nullptr));
     const std::string garbage(4'096, 'x');
@@ -263,13 +255,13 @@ TEST_F(DaemonLinkTest, GarbageInsteadOfADaemonIsAwayNotACrash) {
   });
   EXPECT_FALSE(link_->wait_connected(200));
   babbler.join();
-  EXPECT_TRUE(eventually([&] { return link_->status().state == LinkState::kAway; }));
+  EXPECT_TRUE(comes_true([&] { return link_->status().state == LinkState::kAway; }));
 }
 
 TEST_F(DaemonLinkTest, SilenceBeyondTheTimeToLiveIsALoss) {
   std::atomic<bool> talk{false};
-  daemon_ = std::make_unique<FakeDaemon>(
-      directory_.socket(), [&](grpc::ServerContext& context, SessionCall& call) {
+  daemon_ =
+      std::make_unique<FakeDaemon>(socket_, [&](grpc::ServerContext& context, SessionCall& call) {
         if (talk) return serve(call, 3, seen_mutex_, seen_);
         v1::ClientFrame hello;
         call.Read(&hello);
@@ -280,7 +272,7 @@ TEST_F(DaemonLinkTest, SilenceBeyondTheTimeToLiveIsALoss) {
       });
   ASSERT_TRUE(link_->wait_connected(kSoon));
   talk = true;
-  ASSERT_TRUE(eventually([&] { return link_->status().counters.resumed == 1; }));
+  ASSERT_TRUE(comes_true([&] { return link_->status().counters.resumed == 1; }));
   const std::lock_guard lock(lease_.mutex);
   ASSERT_FALSE(lease_.detached.empty());
   EXPECT_THAT(lease_.detached.front().first.message(), HasSubstr("silent"));
@@ -312,7 +304,7 @@ TEST_F(DaemonLinkTest, ALeftSessionEndsWithItsLastByte) {
   start_daemon();
   const auto lease = std::make_shared<FakeLease>();
   lease->state.reserved = kMiB;
-  auto link = DaemonLink::make(options_for(directory_));
+  auto link = DaemonLink::make(options_for(socket_));
   link->bind(0, lease);
   ASSERT_TRUE(link->wait_connected(kSoon));
   const auto source = link->source(0);
@@ -324,16 +316,16 @@ TEST_F(DaemonLinkTest, ALeftSessionEndsWithItsLastByte) {
   }
   source->changed(true);
   EXPECT_TRUE(saw([](const v1::ClientMessage& m) { return m.has_goodbye(); }));
-  EXPECT_TRUE(eventually([&] { return lease.use_count() == 1; }));  // the thread has let it go
+  EXPECT_TRUE(comes_true([&] { return lease.use_count() == 1; }));  // the thread has let it go
 }
 
 TEST_F(DaemonLinkTest, ALeftSessionThatHoldsNothingDoesNotWaitForADaemonThatIsAway) {
   const auto lease = std::make_shared<FakeLease>();
-  auto link = DaemonLink::make(options_for(directory_));
+  auto link = DaemonLink::make(options_for(socket_));
   link->bind(0, lease);
   EXPECT_FALSE(link->wait_connected(10));
   link->abandon();
-  EXPECT_TRUE(eventually([&] { return lease.use_count() == 1; }));
+  EXPECT_TRUE(comes_true([&] { return lease.use_count() == 1; }));
 }
 
 TEST_F(DaemonLinkTest, AForkedChildIsCutOffAndTheParentGoesOn) {
@@ -354,7 +346,7 @@ TEST_F(DaemonLinkTest, AForkedChildIsCutOffAndTheParentGoesOn) {
   EXPECT_EQ(code, 0);
   EXPECT_FALSE(link_->forked());
   link_->source(0)->acquire({{2}, kMiB, kMiB, 0, 0});
-  EXPECT_TRUE(eventually([&] { return granted(2); }));
+  EXPECT_TRUE(comes_true([&] { return granted(2); }));
 }
 
 TEST_F(DaemonLinkTest, ManyThreadsAskAtOnce) {
@@ -375,7 +367,7 @@ TEST_F(DaemonLinkTest, ManyThreadsAskAtOnce) {
     for (std::uint64_t i = 1; i <= 200; ++i)
       link_->source(0)->acquire({{t * 1'000 + i}, 1, 1, 0, 0});
   }
-  EXPECT_TRUE(eventually([&] {
+  EXPECT_TRUE(comes_true([&] {
     const std::lock_guard lock(lease_.mutex);
     return lease_.granted.size() == 800;
   }));

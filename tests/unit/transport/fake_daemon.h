@@ -1,50 +1,16 @@
 #pragma once
 
 #include <grpcpp/grpcpp.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "membroker/v1/session.grpc.pb.h"
 
 namespace membroker::testing {
-
-/// A directory that is empty when the test begins and gone when it has ended.
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string pattern = "/tmp/membroker-test-XXXXXX";
-    path_ = ::mkdtemp(pattern.data()) != nullptr ? pattern : std::string();
-  }
-  ~ScratchDirectory() {
-    ::unlink(socket().c_str());
-    ::rmdir(path_.c_str());
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-  std::string socket() const { return path_ + "/broker.sock"; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-/// Polls until `condition` or 10 s have passed.
-template <class Condition>
-bool eventually(Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
-}
 
 using SessionCall = grpc::ServerReaderWriter<v1::ServerFrame, v1::ClientFrame>;
 

@@ -18,7 +18,7 @@ void FixedSource::attach(Bytes floor) {
 }
 
 void FixedSource::acquire(const LeaseRequest& request) {
-  const LeaseTotals client = listener_.figures().totals;
+  const LeaseTotals client = listener_.totals();
   Bytes bytes = 0;
   Bytes total = 0;
   Bytes room = 0;

@@ -149,13 +149,6 @@ bool LeaseCache::give(LeaseShard& shard, Bytes n) {
   return release(shard, n) >= 0;
 }
 
-Bytes LeaseCache::give_all(LeaseShard& shard) {
-  for (;;) {
-    const Bytes size = shard.size();
-    if (size == 0 || give(shard, size)) return size;
-  }
-}
-
 bool LeaseCache::move(LeaseShard& from, LeaseShard& to, Bytes n) {
   Turn turn(*this);
   return book_.move(from, to, n);

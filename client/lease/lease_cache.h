@@ -145,7 +145,6 @@ class LeaseCache final : public LeaseListener {
   void grow(LeaseShard& shard, Bytes n);
   /// False: n is more than the size; nothing changed.
   bool give(LeaseShard& shard, Bytes n);
-  Bytes give_all(LeaseShard& shard);
   bool move(LeaseShard& from, LeaseShard& to, Bytes n);
 
   // ---- waiting ----
@@ -180,6 +179,7 @@ class LeaseCache final : public LeaseListener {
   LeaseCounters counters() const;
 
   LeaseFigures figures() override;
+  LeaseTotals totals() const override;
   void on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) override;
   void on_detached(const Error& why, bool final) override;
   void on_lease_set(const LeaseTotals& daemon, Bytes debt) override;

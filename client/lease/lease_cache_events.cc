@@ -26,6 +26,11 @@ LeaseFigures LeaseCache::figures() {
   return figures;
 }
 
+LeaseTotals LeaseCache::totals() const {
+  const std::lock_guard lock(mutex_);
+  return state_.totals();
+}
+
 void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) {
   Turn turn(*this);
   decide_workspace(floor);

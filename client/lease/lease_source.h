@@ -60,13 +60,15 @@ struct Revocation {
   Millis deadline = 0;  // remaining
 };
 
-/// The lease. Calls come from one thread of the source at a time, must not block and may call back
-/// into the source.
+/// The lease. Calls may come from several threads, must not block and may call back into the
+/// source.
 class LeaseListener {
  public:
   virtual ~LeaseListener() = default;
-  /// The present state, consistent in itself. Called while a message is composed.
+  /// The present state, consistent in itself. Called while a message is composed: it looks at every
+  /// consumer.
   virtual LeaseFigures figures() = 0;
+  virtual LeaseTotals totals() const = 0;
   /// A stream is up and both sides agree on the totals; requests still open are to be sent again
   /// with the wait they have left. `debt`: the part of held not covered by the lease.
   virtual void on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) = 0;
@@ -81,7 +83,7 @@ class LeaseListener {
   virtual void on_pulse(bool tight, Bytes chunk) = 0;
 };
 
-/// Thread-safe; no call blocks or calls the listener back before it returns.
+/// Thread-safe; no call blocks. It may call the listener back before it returns, but for figures().
 class LeaseSource {
  public:
   virtual ~LeaseSource() = default;

@@ -180,13 +180,14 @@ void CachedPool::close(Error why) {
 
 Result<MemoryReservation> CachedPool::reserve_workspace(std::chrono::milliseconds timeout) {
   if (auto may = may_grow(); !may) return fail(may.error());
+  const Deadline deadline = timeout;
   MemoryReservation reservation =
       MemoryConsumer("spill workspace").register_with(shared_from_this());
-  const auto to_acquire = core_->take_workspace(*PoolAccess::state(reservation), timeout);
+  const auto to_acquire = core_->take_workspace(*PoolAccess::state(reservation), deadline);
   if (!to_acquire) return fail(to_acquire.error());
   if (*to_acquire == 0) return reservation;
   const Bytes least = std::min(*to_acquire, lease::LeaseCache::kWorkspaceMin);
-  if (auto got = reservation.acquire(least, *to_acquire, timeout); !got) return fail(got.error());
+  if (auto got = reservation.acquire(least, *to_acquire, deadline); !got) return fail(got.error());
   return reservation;
 }
 

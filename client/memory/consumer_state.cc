@@ -49,7 +49,7 @@ ReservationState::ReservationState(std::shared_ptr<ConsumerState> its_consumer,
 }
 
 void ReservationState::note_watched(std::int64_t change) {
-  for (const auto& watch : watches) watch->note(change, consumer->name, *pool);
+  for (const auto& watch : watches) watch->note(change, consumer->name, tracked_in(*pool));
 }
 
 std::int64_t ConsumerState::used() {
@@ -87,6 +87,7 @@ std::int64_t ConsumerState::reclaimable() {
 void ConsumerState::attach(ReservationState& reservation) {
   const std::lock_guard lock(mutex);
   reservations.push_back(&reservation);
+  ++unended;
   // In a forked child the lease's mutex may be held for ever: what is made there stays empty.
   if (reservation.core == nullptr || reservation.core->cut_off()) {
     use_shared = true;
@@ -112,7 +113,7 @@ bool ConsumerState::detach(ReservationState& reservation) {
 void ConsumerState::quiesce() {
   {
     const std::lock_guard lock(mutex);
-    if (reservations.size() == 1) registered.store(false);
+    if (--unended == 0) registered.store(false);
   }
   if (!inside_spill()) calling.wait(true);
 }

@@ -89,6 +89,7 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
 
   std::mutex mutex;  // guards the rest; taken before a pool's
   std::vector<ReservationState*> reservations;
+  int unended = 0;          // reservations that nobody has begun to end
   bool use_shared = false;  // several reservations, now or earlier: `shared` counts
   std::map<void*, MemoryReservation> pages;  // what pays for each
   std::string spill_error;                   // why the last call-back failed; empty if it did not
@@ -101,8 +102,8 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   /// Used, if it could be spilled now.
   std::int64_t reclaimable();
   void attach(ReservationState& reservation);
-  /// Before a reservation ends, the last one or another: waits for the call-back that runs now, if
-  /// this is not its thread, for it may use the reservation. None begins after the last one's.
+  /// A reservation begins to end, the last one or another: waits for the call-back that runs now,
+  /// if this is not its thread, for it may use the reservation. None begins after the last one's.
   void quiesce();
   /// True: that was the last one.
   bool detach(ReservationState& reservation);

@@ -28,8 +28,9 @@
 /// ended). The floor is lent from the start: a consumer that acquires it first and keeps it (a
 /// spill workspace) is never asked for it. The pool keeps its source alive and may let go of it on
 /// any thread, also the source's own: so its destructor must not join. Calls to the source are made
-/// with no lock of the pool held, and the listener may be called with none of the source's that
-/// such a call takes.
+/// without the lease's mutex, but maybe under others of the pool's: a source may call the listener
+/// back, but for figures(), and nothing else of the pool. The listener may be called with none of
+/// the source's locks that such a call takes.
 
 namespace membroker {
 

@@ -47,7 +47,8 @@ AcquireCallback noting(const ReservationState& state, AcquireCallback done) {
   return [watches = state.watches, consumer = state.consumer, pool = state.pool,
           done = std::move(done)](Result<std::int64_t> result) {
     if (result) {
-      for (const auto& watch : watches) watch->note(*result, consumer->name, *pool);
+      const MemoryPool& where = detail::tracked_in(*pool);
+      for (const auto& watch : watches) watch->note(*result, consumer->name, where);
     }
     done(std::move(result));
   };
@@ -148,14 +149,16 @@ Status MemoryReservation::shrink_slowly(std::int64_t n) {
   ReservationState* state = PoolAccess::state(*this);
   if (state == nullptr) return n == 0 ? Status() : fail(more_than_held("shrink", n, 0));
   if (inert(*state)) return {};
-  if (state->core != nullptr) {
-    if (!state->core->cache().give(*state, n)) return fail(more_than_held("shrink", n, size()));
-    state->note(-n);
-    return {};
-  }
-  if (!state->sub_plain(n)) return fail(more_than_held("shrink", n, size()));
-  if (n > 0) state->pool->shrink(*this, n);
+  if (n > size()) return fail(more_than_held("shrink", n, size()));
+  // First: another may be granted the bytes at once, and the watches would see them twice.
   state->note(-n);
+  const bool given =
+      state->core != nullptr ? state->core->cache().give(*state, n) : state->sub_plain(n);
+  if (!given) {
+    state->note(n);
+    return fail(more_than_held("shrink", n, size()));
+  }
+  if (state->core == nullptr && n > 0) state->pool->shrink(*this, n);
   return {};
 }
 
@@ -179,15 +182,9 @@ Status MemoryReservation::try_resize(std::int64_t n) {
 std::int64_t MemoryReservation::free() {
   ReservationState* state = PoolAccess::state(*this);
   if (state == nullptr || inert(*state)) return 0;
-  if (state->core != nullptr) {
-    const std::int64_t freed = state->core->cache().give_all(*state);
-    state->note(-freed);
-    return freed;
-  }
   for (;;) {
     const std::int64_t held = size();
-    if (held == 0) return 0;
-    if (shrink(held)) return held;
+    if (held == 0 || shrink_slowly(held)) return held;
   }
 }
 

@@ -156,22 +156,22 @@ void Nested::carry_out(After after) {
 
 void Nested::register_consumer(const MemoryConsumer& consumer) {
   consumers_.add(PoolAccess::state(consumer));
-  update_can_spill();
+  if (consumer.can_spill()) count_spillable(1);
 }
 
 void Nested::unregister_consumer(const MemoryConsumer& consumer) {
   consumers_.remove(*PoolAccess::state(consumer));
-  update_can_spill();
+  if (consumer.can_spill()) count_spillable(-1);
 }
 
-void Nested::update_can_spill() {
+void Nested::count_spillable(int change) {
   ReservationState& held = *PoolAccess::state(held_);
   ConsumerState& consumer = *held.consumer;
+  bool can_spill = false;
   {
     const std::lock_guard lock(mutex_);
-    const auto own = consumers_.all();
-    const bool can_spill =
-        std::any_of(own.begin(), own.end(), [](const auto& one) { return one->can_spill.load(); });
+    spillable_ += change;
+    can_spill = spillable_ > 0;
     if (consumer.can_spill.exchange(can_spill) == can_spill) return;
     if (held.core == nullptr) {
       consumer.account.can_spill = can_spill;
@@ -179,7 +179,7 @@ void Nested::update_can_spill() {
       held.core->cache().set_can_spill(consumer.account, can_spill);
     }
   }
-  if (Nested* outer = nested_of(*parent_); outer != nullptr) outer->update_can_spill();
+  if (Nested* outer = nested_of(*parent_)) outer->count_spillable(can_spill ? 1 : -1);
 }
 
 // What the parent would get at most if all was spilled that can be.

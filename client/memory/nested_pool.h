@@ -78,8 +78,6 @@ class Nested final : public NestedPool, public InnerConsumers {
   Bytes reclaimable() override;
   std::string spill_error() override;
   Bytes add_holders(const std::string& within, std::vector<PoolHolder>& holders) override;
-  /// Counts as spillable in the parent as its consumers are.
-  void update_can_spill();
 
  private:
   // What is to be done with the mutex released.
@@ -89,6 +87,7 @@ class Nested final : public NestedPool, public InnerConsumers {
   };
 
   void end_loan(std::int64_t bytes) override;
+  void count_spillable(int change);
   Bytes spare() const { return held_bytes_ - used_ - lent_ - claimed_; }
   Bytes may_give() const;
   After settle();
@@ -107,6 +106,7 @@ class Nested final : public NestedPool, public InnerConsumers {
   Bytes lent_ = 0;
   Bytes claimed_ = 0;  // got by waiters
   Bytes retained_ = 0;
+  int spillable_ = 0;  // consumers; while there are any it counts as such in the parent
   std::uint64_t refusals_ = 0;
   std::deque<std::shared_ptr<NestedWaiter>> waiters_;  // by priority and arrival; shared with calls
   ConsumerList consumers_;

@@ -68,7 +68,7 @@ class ScriptedDaemon::Impl final : public lease::LeaseSource {
   // ---- the script ----
 
   void answer(const lease::LeaseRequest& request) {
-    const lease::LeaseTotals client = pool_->listener().figures().totals;
+    const lease::LeaseTotals client = pool_->listener().totals();
     Bytes bytes = 0;
     Bytes total = 0;
     Bytes room = 0;
@@ -125,7 +125,7 @@ class ScriptedDaemon::Impl final : public lease::LeaseSource {
   }
   void set_tight(bool tight) { pool_->listener().on_pulse(tight, chunk_); }
   void revoke(Bytes bytes, Millis deadline, lease::RevokeStage stage) {
-    const Bytes returned = pool_->listener().figures().totals.returned;
+    const Bytes returned = pool_->listener().totals().returned;
     lease::Revocation asked;
     {
       const std::lock_guard lock(mutex_);
@@ -150,7 +150,7 @@ class ScriptedDaemon::Impl final : public lease::LeaseSource {
                                   final);
   }
   void attach() {
-    lease::LeaseTotals totals = pool_->listener().figures().totals;
+    lease::LeaseTotals totals = pool_->listener().totals();
     {
       const std::lock_guard lock(mutex_);
       attached_ = true;
@@ -168,7 +168,7 @@ class ScriptedDaemon::Impl final : public lease::LeaseSource {
 
   // ---- what happened ----
 
-  lease::LeaseTotals totals() const { return pool_->listener().figures().totals; }
+  lease::LeaseTotals totals() const { return pool_->listener().totals(); }
   RevocationState revocation(std::string* reason) const {
     const Bytes returned = totals().returned;
     const std::lock_guard lock(mutex_);

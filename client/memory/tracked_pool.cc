@@ -19,6 +19,11 @@ TrackedPool::TrackedPool(std::shared_ptr<MemoryPool> inner, std::size_t top_n,
   }
 }
 
+const MemoryPool& tracked_in(const MemoryPool& pool) {
+  const auto* tracked = dynamic_cast<const TrackedPool*>(&pool);
+  return tracked == nullptr ? pool : tracked_in(tracked->inner());
+}
+
 std::vector<std::shared_ptr<WatchState>> watches_of(MemoryPool& pool) {
   std::vector<std::shared_ptr<WatchState>> watches;
   const auto* tracked = dynamic_cast<const TrackedPool*>(&pool);

@@ -36,6 +36,9 @@ class WatchState {
   bool drift_seen_ = false;
 };
 
+/// The pool itself, or the one that it does no more than track.
+const MemoryPool& tracked_in(const MemoryPool& pool);
+
 /// The watches of a pool and of those it tracks.
 std::vector<std::shared_ptr<WatchState>> watches_of(MemoryPool& pool);
 

@@ -89,6 +89,7 @@ TEST(Drift, OfSeveralPoolsTogether) {
   EXPECT_EQ(report.reserved_bytes, 700);
   EXPECT_EQ(report.peak_drift_bytes, 700);
   EXPECT_EQ(report.peak_drift_consumer, "first");
+  EXPECT_EQ(report.peak_drift_pool, "one");
   EXPECT_EQ(report.drift_bytes, 300);
 }
 
@@ -102,7 +103,7 @@ TEST(Drift, SizesAreSigned) {
   EXPECT_EQ(watch->report().drift_bytes, -2048);
   EXPECT_EQ(watch->report().to_string(),
             "reserved 2.0 KB, peak 2.0 KB; allocated 0.0 B; drift -2.0 KB, -2.0 KB at its peak, by "
-            "r of track_consumers with 2.0 KB reserved");
+            "r of greedy with 2.0 KB reserved");
 }
 
 TEST(Drift, WithoutACallBackOfPagesAndAllocators) {

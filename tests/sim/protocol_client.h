@@ -55,7 +55,6 @@ class ModelLease : public lease::LeaseListener {
   /// Frees and returns all that can be returned.
   void give_back_all();
 
-  const lease::LeaseTotals& totals() const { return figures_.totals; }
   Bytes reserved() const { return figures_.reserved; }
   Bytes slack() const { return figures_.totals.held() - figures_.reserved; }
   bool revocation_open() const { return revocation_.has_value(); }
@@ -63,6 +62,7 @@ class ModelLease : public lease::LeaseListener {
 
   // ---- LeaseListener ----
   lease::LeaseFigures figures() override;
+  lease::LeaseTotals totals() const override { return figures_.totals; }
   void on_attached(const lease::LeaseTotals& daemon, Bytes floor, Bytes debt) override;
   void on_detached(const Error&, bool) override {}
   void on_lease_set(const lease::LeaseTotals& daemon, Bytes debt) override;

@@ -33,7 +33,7 @@ struct WatchReport {
   std::int64_t peak_drift_bytes = 0;
   std::int64_t peak_drift_reserved_bytes = 0;
   std::string peak_drift_consumer;  ///< Whose change it was.
-  std::string peak_drift_pool;      ///< In which pool.
+  std::string peak_drift_pool;      ///< In which pool, that is tracked.
 
   /// For people, in one line.
   std::string to_string() const;

@@ -77,6 +77,11 @@ lease::LeaseFigures LeaseHolder::figures() {
   return figures;
 }
 
+lease::LeaseTotals LeaseHolder::totals() const {
+  const std::lock_guard lock(mutex_);
+  return totals_;
+}
+
 void LeaseHolder::on_attached(const lease::LeaseTotals& daemon, Bytes floor, Bytes) {
   const std::lock_guard lock(mutex_);
   totals_.granted = std::max(totals_.granted, daemon.granted);

@@ -29,6 +29,7 @@ class LeaseHolder final : public lease::LeaseListener {
   Bytes held();
 
   lease::LeaseFigures figures() override;
+  lease::LeaseTotals totals() const override;
   void on_attached(const lease::LeaseTotals& daemon, Bytes floor, Bytes debt) override;
   void on_detached(const Error& why, bool final) override;
   void on_lease_set(const lease::LeaseTotals& daemon, Bytes debt) override;
@@ -38,7 +39,7 @@ class LeaseHolder final : public lease::LeaseListener {
   void on_pulse(bool tight, Bytes chunk) override;
 
  private:
-  std::mutex mutex_;  // guards what follows but the link
+  mutable std::mutex mutex_;  // guards what follows but the link
   std::condition_variable changed_;
   lease::LeaseTotals totals_;
   Bytes floor_ = kMiB;

@@ -262,7 +262,7 @@ TEST(CPoolTest, AWatchSeesPeaksAndDrift) {
     EXPECT_EQ(figures.peak_drift_bytes, 4000);
     EXPECT_EQ(figures.peak_drift_reserved_bytes, 1000);
     const auto text = make<char>(mb_watch_describe, watch.get());
-    EXPECT_THAT(text.get(), HasSubstr("3.9 KB at its peak, by c of track_consumers"));
+    EXPECT_THAT(text.get(), HasSubstr("3.9 KB at its peak, by c of greedy"));
     ASSERT_EQ(mb_watch_reset_peaks(watch.get(), nullptr), MB_OK);
     ASSERT_EQ(mb_watch_report(watch.get(), &figures, nullptr), MB_OK);
     EXPECT_EQ(figures.peak_bytes, 400);

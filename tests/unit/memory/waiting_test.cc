@@ -4,8 +4,10 @@
 
 #include <future>
 #include <memory>
+#include <thread>
 
 #include "client/memory/consumer_state.h"
+#include "client/memory/lease_pool.h"
 #include "membroker/memory_pool.h"
 #include "membroker/testing.h"
 #include "shared/bytes.h"
@@ -14,6 +16,7 @@ namespace membroker {
 namespace {
 
 using detail::PoolAccess;
+using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::ScriptedDaemon;
 
@@ -112,6 +115,32 @@ TEST(WaitingTest, WhatIsCancelledBeforeItIsSentEndsWhenItIs) {
     if (!ended) AcquireTicket(request).cancel();
     EXPECT_EQ(answer.get().error().code(), ErrorCode::kCancelled);
   }
+}
+
+// The floor comes late, and goes to one who waited for it: the workspace is then acquired, in what
+// is left of the time.
+TEST(WaitingTest, TheWorkspaceIsWaitedForOnce) {
+  ScriptedDaemon daemon({.capacity_bytes = 32 * kMiB,
+                         .floor_bytes = 8 * kMiB,
+                         .workspace_bytes = 8 * kMiB,
+                         .attached = false});
+  auto taker = open(daemon.pool(), "taker");
+  Answer taken;
+  taker.acquire_async(8 * kMiB, 8 * kMiB, Deadline::never(), taken.call_back());
+  while (daemon.requests().empty()) std::this_thread::yield();
+  auto& pool = static_cast<LeasePool&>(*daemon.pool());
+  auto workspace =
+      std::async(std::launch::async, [&] { return pool.reserve_workspace(seconds(20)); });
+  EXPECT_EQ(workspace.wait_for(milliseconds(50)), std::future_status::timeout);
+  daemon.hold_requests(true);
+  daemon.attach();
+  EXPECT_EQ(taken.get(), 8 * kMiB);
+  while (daemon.held_requests().empty()) std::this_thread::yield();
+  EXPECT_LE(daemon.held_requests().back().wait_ms, 20'000 - 50);
+  daemon.answer_held();
+  const auto reserved = workspace.get();
+  ASSERT_TRUE(reserved);
+  EXPECT_EQ(reserved->size(), 8 * kMiB);
 }
 
 }  // namespace

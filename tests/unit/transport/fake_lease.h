@@ -17,6 +17,10 @@ class FakeLease : public lease::LeaseListener {
     const std::lock_guard lock(mutex);
     return state;
   }
+  lease::LeaseTotals totals() const override {
+    const std::lock_guard lock(mutex);
+    return state.totals;
+  }
   void on_attached(const lease::LeaseTotals& daemon, Bytes floor, Bytes debt) override {
     const std::lock_guard lock(mutex);
     state.totals.granted = std::max(state.totals.granted, daemon.granted);
@@ -56,7 +60,7 @@ class FakeLease : public lease::LeaseListener {
     Bytes debt = 0;
   };
 
-  std::mutex mutex;
+  mutable std::mutex mutex;
   lease::LeaseFigures state;
   int attaches = 0;
   std::optional<LeaseSetSeen> attached;

@@ -1,22 +1,21 @@
 #include "client/examples/external_sort/merge.h"
 
 #include <algorithm>
-#include <utility>
+#include <bit>
+#include <iterator>
 
 namespace membroker::external_sort {
 
-Merger::Merger(const std::vector<LineSource*>& sources) : size_(sources.size()) {
+Merger::Merger(const std::vector<LineSource*>& sources) : sources_(sources), size_(sources.size()) {
   // One leaf per source, rounded up to a power of two with players that never win.
-  std::size_t leaves = 1;
-  while (leaves < sources.size()) leaves *= 2;
+  sources_.resize(std::bit_ceil(std::max<std::size_t>(sources.size(), 1)));
+  const std::size_t leaves = sources_.size();
   losers_.resize(leaves);
   std::vector<Player> winners(2 * leaves);
-  for (std::size_t i = 0; i < leaves; ++i) {
-    Player& player = winners[leaves + i];
-    player.leaf = static_cast<std::uint32_t>(i);
-    if (i >= sources.size()) continue;
-    player.source = sources[i];
-    player.key = key_of(*sources[i]);
+  for (std::size_t leaf = 0; leaf < leaves; ++leaf) {
+    Player& player = winners[leaves + leaf];
+    player.leaf = leaf;
+    if (sources_[leaf] != nullptr) player.key = key_of(*sources_[leaf]);
   }
   for (std::size_t node = leaves - 1; node > 0; --node) {
     const Player& left = winners[2 * node];
@@ -28,22 +27,35 @@ Merger::Merger(const std::vector<LineSource*>& sources) : size_(sources.size()) 
   winner_ = winners[1];
 }
 
-std::uint32_t Merger::shared_bytes(const Player& a, const Player& b) {
-  return std::min({std::uint32_t{sizeof(a.key)}, a.source->length(), b.source->length()});
+bool Merger::before_of_equal_keys(const Player& a, const Player& b) const {
+  const LineSource* const first = sources_[a.leaf];
+  const LineSource* const second = sources_[b.leaf];
+  if (first == nullptr || second == nullptr) return first != nullptr;
+  const std::uint32_t equal =
+      std::min({std::uint32_t{sizeof(a.key)}, first->length(), second->length()});
+  return comes_before(first->line().data(), first->length(), second->line().data(),
+                      second->length(), equal);
 }
 
 Status Merger::pop() {
-  auto more = winner_.source->next();
-  if (!more) return fail(more.error());
   Player player{.leaf = winner_.leaf};
+  LineSource*& source = sources_[player.leaf];
+  auto more = source->next();
+  if (!more) return fail(more.error());
   if (*more) {
-    player.source = winner_.source;
-    player.key = key_of(*player.source);
+    player.key = key_of(*source);
   } else {
+    source = nullptr;
     --size_;
   }
   for (std::size_t node = (losers_.size() + player.leaf) / 2; node > 0; node /= 2) {
-    if (before(losers_[node], player)) std::swap(losers_[node], player);
+    Player& loser = losers_[node];
+    // Who wins is a coin's toss: exchanged by arithmetic, not by a branch.
+    const std::uint64_t exchange = before(loser, player) ? ~std::uint64_t{0} : 0;
+    const std::uint64_t key = (loser.key ^ player.key) & exchange;
+    const std::uint64_t leaf = (loser.leaf ^ player.leaf) & exchange;
+    loser = {loser.key ^ key, loser.leaf ^ leaf};
+    player = {player.key ^ key, player.leaf ^ leaf};
   }
   winner_ = player;
   return {};
@@ -51,10 +63,8 @@ Status Merger::pop() {
 
 std::vector<LineSource*> Merger::sources() const {
   std::vector<LineSource*> left;
-  if (winner_.source != nullptr) left.push_back(winner_.source);
-  for (const Player& loser : losers_) {
-    if (loser.source != nullptr) left.push_back(loser.source);
-  }
+  std::copy_if(sources_.begin(), sources_.end(), std::back_inserter(left),
+               [](const LineSource* source) { return source != nullptr; });
   return left;
 }
 

@@ -30,15 +30,15 @@ class LineSource {
 };
 
 /// A tournament of losers: the next line of k sources costs log2(k) comparisons, most of them of
-/// two numbers (the lines' first eight bytes).
+/// two numbers (the lines' first eight bytes), without a branch that could be guessed wrong.
 class Merger {
  public:
   /// `sources` stand on their first line and outlive the merger.
   explicit Merger(const std::vector<LineSource*>& sources);
 
-  bool empty() const { return winner_.source == nullptr; }
+  bool empty() const { return size_ == 0; }
   /// The source whose line is the least. Only if not empty.
-  LineSource* top() const { return winner_.source; }
+  LineSource* top() const { return sources_[winner_.leaf]; }
   /// Moves top() on. On an error the merger must not be used any more.
   Status pop();
   /// Sources that still have a line: fewer as they end.
@@ -48,22 +48,19 @@ class Merger {
  private:
   struct Player {
     std::uint64_t key = ~std::uint64_t{0};
-    LineSource* source = nullptr;  // null: out of lines, loses to everything
-    std::uint32_t leaf = 0;
+    std::uint64_t leaf = 0;
   };
 
-  static bool before(const Player& a, const Player& b) {
-    if (a.key != b.key) return a.key < b.key;
-    if (a.source == nullptr || b.source == nullptr) return a.source != nullptr;
-    return comes_before(a.source->line().data(), a.source->length(), b.source->line().data(),
-                        b.source->length(), shared_bytes(a, b));
+  bool before(const Player& a, const Player& b) const {
+    return a.key == b.key ? before_of_equal_keys(a, b) : a.key < b.key;
   }
-  static std::uint32_t shared_bytes(const Player& a, const Player& b);
+  bool before_of_equal_keys(const Player& a, const Player& b) const;
   static std::uint64_t key_of(const LineSource& source) {
     return key_at(source.line().data(), source.length(), 0);
   }
 
-  std::vector<Player> losers_;  // heap order; [0] is not used
+  std::vector<LineSource*> sources_;  // by leaf; null: out of lines, loses to everything
+  std::vector<Player> losers_;        // heap order; [0] is not used
   Player winner_;
   std::size_t size_ = 0;
 };

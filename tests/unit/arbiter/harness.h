@@ -1,8 +1,10 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "server/arbiter/arbiter.h"
 #include "tests/sim/effect_text.h"
@@ -80,5 +82,15 @@ class Harness {
   Millis last_ = 0;  // the latest instant, for what is set up without one
   std::uint64_t requests_ = 1'000'000;
 };
+
+/// Sessions without floors: "a1" and "a2" for the tenant "a", "b1" for "b".
+inline Harness with_sessions(const std::vector<std::string>& names) {
+  Harness h;
+  std::set<std::string> tenants;
+  for (const std::string& name : names) tenants.insert(name.substr(0, 1));
+  for (const std::string& tenant : tenants) h.tenant(tenant);
+  for (const std::string& name : names) h.open(name, name.substr(0, 1));
+  return h;
+}
 
 }  // namespace membroker::arbiter

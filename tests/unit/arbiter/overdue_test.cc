@@ -51,11 +51,7 @@ TEST(ArbiterOverdue, IsTheLargerOfWhatWasMissedNotTheSum) {
 
 // a1 holds 512 of a's 768 and owes 64 of them; b asks: a counts for 832.
 TEST(ArbiterOverdue, CountsTwiceAgainstItsTenant) {
-  Harness h;
-  for (const char* tenant : {"a", "b", "c"}) h.tenant(tenant);
-  for (const char* session : {"a1", "a2"}) h.open(session, "a");
-  h.open("b1", "b");
-  h.open("c1", "c");
+  Harness h = with_sessions({"a1", "a2", "b1", "c1"});
   h.hold("a1", 128, 0, 128);
   h.hold("a2", 384, 0, 384);
   h.hold("b1", 512, 0, 512);
@@ -143,9 +139,7 @@ TEST(ArbiterOverdraft, TheAlarmIsAboveAThirtySecondOfTheLeastLimitOnThePath) {
 }
 
 TEST(ArbiterOverdraft, IsChargedInAnyState) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
+  Harness h = with_sessions({"a1"});
   h.hold("a1", 1024);
   h.apply(1, Suspect{h.id("a1")});
   h.apply(2, Over{h.id("a1"), 8 * kMiB});
@@ -160,10 +154,7 @@ TEST(ArbiterOverdraft, IsChargedInAnyState) {
 }
 
 TEST(ArbiterOverdraft, IsAskedOfTheOffenderThenOfItsTenantAndOfNobodyElse) {
-  Harness h;
-  for (const char* tenant : {"a", "b"}) h.tenant(tenant);
-  for (const char* session : {"a1", "a2"}) h.open(session, "a");
-  h.open("b1", "b");
+  Harness h = with_sessions({"a1", "a2", "b1"});
   h.hold("a1", 300, 0, 10);
   h.hold("a2", 300, 0, 20);
   h.hold("b1", 424, 0, 424);
@@ -173,10 +164,7 @@ TEST(ArbiterOverdraft, IsAskedOfTheOffenderThenOfItsTenantAndOfNobodyElse) {
 }
 
 TEST(ArbiterOverdraft, WhileATenantOwesNothingIsGrantedToIt) {
-  Harness h;
-  for (const char* tenant : {"a", "b"}) h.tenant(tenant);
-  for (const char* session : {"a1", "a2"}) h.open(session, "a");
-  h.open("b1", "b");
+  Harness h = with_sessions({"a1", "a2", "b1"});
   h.hold("a1", 500);
   h.hold("b1", 524);
   h.acquire(0, 1, "b1", 16, 16, 60'000);

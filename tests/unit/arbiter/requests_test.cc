@@ -9,10 +9,7 @@ namespace membroker::arbiter {
 namespace {
 
 TEST(ArbiterRequests, AReplayOfAnOpenRequestIsNotAnsweredAgain) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   h.hold("a1", 1024);
   EXPECT_EQ(h.acquire(0, 1, "a2", 8, 8, 500), "");
   EXPECT_EQ(h.acquire(1, 1, "a2", 8, 8, 900), "");
@@ -21,10 +18,7 @@ TEST(ArbiterRequests, AReplayOfAnOpenRequestIsNotAnsweredAgain) {
 }
 
 TEST(ArbiterRequests, SixteenWaitPerLease) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   h.hold("a1", 1024);
   for (std::uint64_t i = 1; i <= 16; ++i) EXPECT_EQ(h.acquire(0, i, "a2", 8, 8, 500), "");
   EXPECT_EQ(h.acquire(0, 17, "a2", 8, 8, 500), "denied 17 too_many_waits wait");
@@ -33,9 +27,7 @@ TEST(ArbiterRequests, SixteenWaitPerLease) {
 }
 
 TEST(ArbiterRequests, NonsenseIsInvalid) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
+  Harness h = with_sessions({"a1"});
   EXPECT_EQ(h.acquire(0, 1, "a1", 0, 0, 0), "denied 1 invalid none");
   EXPECT_EQ(h.acquire(0, 2, "a1", 8, 0, 0), "denied 2 invalid none");
   EXPECT_EQ(h.acquire(0, 3, "a1", 8, -1, 0), "denied 3 invalid none");
@@ -45,10 +37,7 @@ TEST(ArbiterRequests, NonsenseIsInvalid) {
 }
 
 TEST(ArbiterRequests, CancelIsAnsweredOnce) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   h.hold("a1", 1024);
   h.acquire(0, 1, "a2", 8, 8, 500);
   EXPECT_EQ(h.apply(1, Cancel{h.id("a2"), {1}}), "denied 1 cancelled none");
@@ -56,10 +45,7 @@ TEST(ArbiterRequests, CancelIsAnsweredOnce) {
 }
 
 TEST(ArbiterRequests, AtItsDeadlineARequestTakesWhatThereIs) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   h.hold("a1", 1020);
   EXPECT_EQ(h.acquire(0, 1, "a2", 64, 4, 500), "granted 1 4 partial");
   h.release(1, "a1", 4);
@@ -71,21 +57,14 @@ TEST(ArbiterRequests, AtItsDeadlineARequestTakesWhatThereIs) {
 }
 
 TEST(ArbiterRequests, WhileMoreIsComingNobodyIsFedCrumbs) {
-  Harness h;
-  for (const char* tenant : {"a", "b"}) h.tenant(tenant);
-  h.open("a1", "a");
-  h.open("b1", "b");
+  Harness h = with_sessions({"a1", "b1"});
   h.hold("a1", 1020, 0, 1020);
   EXPECT_EQ(h.acquire(0, 1, "b1", 64, 2, 5'000), "revoke a1 64 by 2000 spill fair");
   EXPECT_EQ(h.release(10, "a1", 60), "granted 1 64 free; withdraw a1 4");
 }
 
 TEST(ArbiterRequests, AHeadIsPassedSixteenTimesAndAgainAfterAStall) {
-  Harness h;
-  for (const char* tenant : {"a", "b", "c"}) h.tenant(tenant);
-  h.open("a1", "a");
-  h.open("b1", "b");
-  h.open("c1", "c");
+  Harness h = with_sessions({"a1", "b1", "c1"});
   h.hold("a1", 800);
   EXPECT_EQ(h.acquire(0, 1, "b1", 512, 512, 60'000), "");
   std::uint64_t id = 10;
@@ -105,10 +84,7 @@ TEST(ArbiterRequests, AHeadIsPassedSixteenTimesAndAgainAfterAStall) {
 }
 
 TEST(ArbiterRequests, TheSmallLaneIsUsedFirstAndHasAnEnd) {
-  Harness h;
-  for (const char* tenant : {"a", "b"}) h.tenant(tenant);
-  h.open("a1", "a");
-  h.open("b1", "b");
+  Harness h = with_sessions({"a1", "b1"});
   h.hold("a1", 960);
   EXPECT_EQ(h.acquire(0, 1, "b1", 512, 512, 60'000), "");
   // Of the head's own lease: only the lane, of a 128th of the capacity.
@@ -119,10 +95,7 @@ TEST(ArbiterRequests, TheSmallLaneIsUsedFirstAndHasAnEnd) {
 }
 
 TEST(ArbiterRequests, PastHalfItsWaitARequestComesBeforeAPriority) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   h.open("a3", "a", 0, false, 5);
   h.hold("a1", 1024);
   h.acquire(0, 1, "a2", 8, 8, 1'000);
@@ -133,10 +106,7 @@ TEST(ArbiterRequests, PastHalfItsWaitARequestComesBeforeAPriority) {
 }
 
 TEST(ArbiterRequests, InsideALeasePriorityThenArrival) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   h.hold("a1", 1024);
   h.acquire(0, 1, "a2", 8, 8, 9'000);
   h.acquire(1, 2, "a2", 8, 8, 9'000, 1);
@@ -208,10 +178,7 @@ TEST(ArbiterRequests, TheDeadlockBreakerSparesPriorities) {
 }
 
 TEST(ArbiterRequests, NextDeadlineIsNeverInThePastAndNeverForgets) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   EXPECT_EQ(h.arbiter().next_deadline(), Instant::never());
   h.hold("a1", 1024);
   h.acquire(10, 1, "a2", 8, 8, 5'000);

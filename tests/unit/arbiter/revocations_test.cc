@@ -101,9 +101,7 @@ TEST(ArbiterRevocations, CannotClearsWhatIsOverdue) {
 }
 
 TEST(ArbiterRevocations, AnAdminAsksLikeAnyOtherAndIsNotWithdrawn) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
+  Harness h = with_sessions({"a1"});
   h.hold("a1", 512, 0, 400);
   EXPECT_EQ(h.apply(0, Ask{h.id("a1"), 64 * kMiB}), "revoke a1 64 by 2000 spill admin");
   EXPECT_EQ(h.tick(100), "");

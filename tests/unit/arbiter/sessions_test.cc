@@ -45,11 +45,7 @@ TEST(ArbiterSessions, OpenIsRefusedWithAReason) {
 }
 
 TEST(ArbiterSessions, GoneCreditsAllAndAnswersItsWaits) {
-  Harness h;
-  h.tenant("a");
-  h.tenant("b");
-  h.open("a1", "a");
-  h.open("b1", "b");
+  Harness h = with_sessions({"a1", "b1"});
   h.hold("a1", 1024);
   EXPECT_EQ(h.acquire(1, 1, "b1", 64, 64, 5'000), "");
   EXPECT_EQ(h.acquire(2, 2, "a1", 64, 64, 5'000), "denied 2 too_large spill attainable 0");
@@ -63,10 +59,7 @@ TEST(ArbiterSessions, GoneCreditsAllAndAnswersItsWaits) {
 }
 
 TEST(ArbiterSessions, SuspectAndFencedAreNotGrantedNorAsked) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   h.hold("a1", 1000, 0, 1000);
   EXPECT_EQ(h.acquire(0, 1, "a2", 24, 24, 9'000), "granted 1 24 free");
   EXPECT_EQ(h.acquire(0, 2, "a2", 8, 8, 9'000), "revoke a1 8 by 2000 spill fair");
@@ -82,10 +75,7 @@ TEST(ArbiterSessions, SuspectAndFencedAreNotGrantedNorAsked) {
 }
 
 TEST(ArbiterSessions, ResumedActiveSessionLosesItsWaitsFirst) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
-  h.open("a2", "a");
+  Harness h = with_sessions({"a1", "a2"});
   h.hold("a1", 1024);
   h.acquire(0, 1, "a2", 8, 8, 9'000);
   EXPECT_EQ(h.apply(1, Resumed{h.id("a2"), 0, 0, 0}), "denied 1 session_suspect none");
@@ -115,9 +105,7 @@ TEST(ArbiterSessions, RecoveredAboveTheCapacityNeverGrows) {
 }
 
 TEST(ArbiterSessions, AnOrphanIsChargedUntilItEndsAndNeverResumes) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
+  Harness h = with_sessions({"a1"});
   h.hold("a1", 100);
   EXPECT_EQ(h.apply(0, Orphaned{h.id("o1"), "o1", "a", 40 * kMiB}), "");
   h.apply(0, Gone{h.id("a1")});
@@ -143,9 +131,7 @@ TEST(ArbiterSessions, EventsOfUnknownSessionsChangeNothing) {
 }
 
 TEST(ArbiterSessions, ImpossibleFiguresAreRejected) {
-  Harness h;
-  h.tenant("a");
-  h.open("a1", "a");
+  Harness h = with_sessions({"a1"});
   h.hold("a1", 100, 10, 20);
   const SessionId a1 = h.id("a1");
   for (const Event& event :

@@ -6,15 +6,7 @@
 namespace membroker::arbiter {
 namespace {
 
-// Tenants a, b and c with a session each.
-Harness three() {
-  Harness h;
-  for (const char* tenant : {"a", "b", "c"}) h.tenant(tenant);
-  h.open("a1", "a");
-  h.open("b1", "b");
-  h.open("c1", "c");
-  return h;
-}
+Harness three() { return with_sessions({"a1", "b1", "c1"}); }
 
 // A sixteenth of what it holds is a lease's to work with.
 TEST(ArbiterVictims, TheSlackThatALeaseWorksWithIsNotCheap) {

@@ -17,11 +17,6 @@ constexpr std::size_t kResourceNameMax = 63;
 constexpr std::int64_t kIdMax = 0xffff'fffe;
 const char* const kRam = "ram";
 
-struct Range {
-  std::int64_t least;
-  std::int64_t most;
-};
-
 const char* text(const std::string& words) { return words.c_str(); }
 
 std::vector<std::string> components(const std::string& path) {
@@ -68,8 +63,12 @@ class Compiler {
   void ids(const Given<std::vector<Located<NameOrId>>>& given, const char* kind,
            const Lookup& look_up, std::vector<Id>& out);
   template <class T>
-  void number(const Given<std::int64_t>& given, const char* key, Range range, T& out);
-  void time(const Given<Millis>& given, const char* key, Range range, Millis& out);
+  void number(const Given<std::int64_t>& given, const char* key, Range range, T& out) {
+    if (const auto value = in_range(given, key, range, errors_)) out = static_cast<T>(*value);
+  }
+  void time(const Given<Millis>& given, const char* key, Range range, Millis& out) {
+    out = in_range(given, key, range, errors_, "ms").value_or(out);
+  }
 
   const ConfigIr& ir_;
   const ConfigHost& host_;
@@ -78,31 +77,6 @@ class Compiler {
   std::map<std::string, Position> capacity_at_;
   std::map<std::string, Position> tenant_at_;
 };
-
-template <class T>
-void Compiler::number(const Given<std::int64_t>& given, const char* key, Range range, T& out) {
-  if (!given) return;
-  if (given->value < range.least || given->value > range.most) {
-    errors_.add(given->at,
-                strf("%s = %lld is out of range; write %lld to %lld", key,
-                     static_cast<long long>(given->value), static_cast<long long>(range.least),
-                     static_cast<long long>(range.most)));
-    return;
-  }
-  out = static_cast<T>(given->value);
-}
-
-void Compiler::time(const Given<Millis>& given, const char* key, Range range, Millis& out) {
-  if (!given) return;
-  if (given->value < range.least || given->value > range.most) {
-    errors_.add(given->at,
-                strf("%s = \"%lldms\" is out of range; write \"%lldms\" to \"%lldms\"", key,
-                     static_cast<long long>(given->value), static_cast<long long>(range.least),
-                     static_cast<long long>(range.most)));
-    return;
-  }
-  out = given->value;
-}
 
 template <class Id, class Lookup>
 void Compiler::ids(const Given<std::vector<Located<NameOrId>>>& given, const char* kind,
@@ -322,6 +296,19 @@ void Compiler::guarantees() {
 }
 
 }  // namespace
+
+std::optional<std::int64_t> in_range(const Given<std::int64_t>& given, const char* key, Range range,
+                                     ConfigErrors& errors, const char* unit) {
+  if (!given) return std::nullopt;
+  if (given->value >= range.least && given->value <= range.most) return given->value;
+  const auto written = [unit](long long value) {
+    return *unit == '\0' ? strf("%lld", value) : strf("\"%lld%s\"", value, unit);
+  };
+  errors.add(given->at,
+             strf("%s = %s is out of range; write %s to %s", key, written(given->value).c_str(),
+                  written(range.least).c_str(), written(range.most).c_str()));
+  return std::nullopt;
+}
 
 AppConfig compile_config(const ConfigIr& ir, const ConfigHost& host, ConfigErrors& errors) {
   return Compiler(ir, host, errors).run();

@@ -20,6 +20,15 @@ std::optional<Bytes> compile_capacity(const ResourceIr& ir, const ConfigHost& ho
 /// The control of [pressure] over a `capacity` of ram.
 broker::PressureConfig compile_pressure(const PressureIr& ir, Bytes capacity, ConfigErrors& errors);
 
+struct Range {
+  std::int64_t least;
+  std::int64_t most;
+};
+
+/// A number, or a time with the unit "ms". Nothing where none is given; out of range is an error.
+std::optional<std::int64_t> in_range(const Given<std::int64_t>& given, const char* key, Range range,
+                                     ConfigErrors& errors, const char* unit = "");
+
 /// Where messages about guarantees point to.
 struct GuaranteePositions {
   Position capacity;

@@ -31,11 +31,6 @@ class PressureCompiler {
   }
 
  private:
-  struct Range {
-    Millis least;
-    Millis most;
-  };
-
   void file() {
     if (!ir_.file) return;
     const std::string& path = ir_.file->value;
@@ -49,13 +44,9 @@ class PressureCompiler {
 
   void percents() {
     const auto take = [&](const Given<std::int64_t>& given, const char* key, std::int32_t& out) {
-      if (!given) return;
-      if (given->value < 1 || given->value > 99) {
-        errors_.add(given->at, strf("%s = %lld is out of range; write 1 to 99", key,
-                                    static_cast<long long>(given->value)));
-        return;
+      if (const auto value = in_range(given, key, {1, 99}, errors_)) {
+        out = static_cast<std::int32_t>(*value);
       }
-      out = static_cast<std::int32_t>(given->value);
     };
     take(ir_.high_percent, "high_percent", out_.high_percent);
     take(ir_.low_percent, "low_percent", out_.low_percent);
@@ -80,15 +71,7 @@ class PressureCompiler {
   }
 
   void time(const Given<Millis>& given, const char* key, Range range, Millis& out) {
-    if (!given) return;
-    if (given->value < range.least || given->value > range.most) {
-      errors_.add(given->at,
-                  strf("%s = \"%lldms\" is out of range; write \"%lldms\" to \"%lldms\"", key,
-                       static_cast<long long>(given->value), static_cast<long long>(range.least),
-                       static_cast<long long>(range.most)));
-      return;
-    }
-    out = given->value;
+    out = in_range(given, key, range, errors_, "ms").value_or(out);
   }
 
   const PressureIr& ir_;

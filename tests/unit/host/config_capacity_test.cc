@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/app/config.h"
+#include "config_kit.h"
 
 namespace membroker::app {
 namespace {
@@ -9,28 +9,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-// A machine of 16 GiB whose cgroup leaves 10.
-Result<AppConfig> parse(const std::string& text) {
-  return parse_config(text, "m.toml",
-                      {.memory = []() -> Result<broker::MemoryCapacity> {
-                         return broker::MemoryCapacity{16 * kGiB, 10 * kGiB};
-                       },
-                       .uid_of = [](const std::string&) { return std::optional<uid_t>(); },
-                       .gid_of = [](const std::string&) { return std::optional<gid_t>(); }});
-}
-
-AppConfig good(const std::string& text) {
-  auto config = parse(text);
-  EXPECT_TRUE(config) << config.error().message();
-  return config.value_or(AppConfig{});
-}
-
-std::string error(const std::string& text) {
-  const auto config = parse(text);
-  EXPECT_FALSE(config) << "no error in " << text;
-  return config ? "" : config.error().message();
-}
 
 Bytes capacity(const std::string& keys) {
   return good("[resources.ram]\n" + keys).broker.resources.at(0).capacity;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "config_kit.h"
 #include "tests/kit/temporary_folder.h"
 
 namespace membroker::app {
@@ -12,36 +13,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-ConfigHost host() {
-  return {.memory = []() -> Result<broker::MemoryCapacity> {
-            return broker::MemoryCapacity{16 * kGiB, 10 * kGiB};
-          },
-          .uid_of = [](const std::string& name) -> std::optional<uid_t> {
-            if (name == "alice") return 1000;
-            return std::nullopt;
-          },
-          .gid_of = [](const std::string& name) -> std::optional<gid_t> {
-            if (name == "data") return 500;
-            return std::nullopt;
-          }};
-}
-
-Result<AppConfig> parse(const std::string& text) { return parse_config(text, "m.toml", host()); }
-
-AppConfig good(const std::string& text) {
-  auto config = parse(text);
-  EXPECT_TRUE(config) << config.error().message();
-  return config.value_or(AppConfig{});
-}
-
-std::string error(const std::string& text) {
-  const auto config = parse(text);
-  EXPECT_FALSE(config) << "no error in " << text;
-  if (config) return "";
-  EXPECT_EQ(config.error().code(), ErrorCode::kInvalid);
-  return config.error().message();
-}
 
 const std::string kRam = "[resources.ram]\ncapacity = \"1GiB\"\n";  // lines 1 and 2
 

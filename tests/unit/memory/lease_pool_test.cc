@@ -139,6 +139,95 @@ TEST(LeasePoolTest, AHintToSpillSpillsTheOthers) {
   EXPECT_EQ(daemon.held(), 4 * kMiB);
 }
 
+TEST(LeasePoolTest, TooLargeBesideWhatIsHeldIsHadByLocalSpilling) {
+  ScriptedDaemon daemon({.capacity_bytes = 4 * kMiB});
+  MemoryReservation cache;
+  cache = MemoryConsumer("cache")
+              .with_spill([&](const SpillRequest& request) {
+                EXPECT_EQ(request.bytes, kMiB);  // 2 MiB are wanted, 1 MiB is attainable
+                EXPECT_TRUE(cache.shrink(request.bytes));
+                return request.bytes;
+              })
+              .register_with(daemon.pool());
+  ASSERT_EQ(cache.acquire(3 * kMiB, 3 * kMiB, seconds(10)), 3 * kMiB);
+  auto asker = open(daemon, "asker");
+  daemon.deny_request(1, DenialHint::kSmaller);
+  EXPECT_EQ(asker.acquire(2 * kMiB, 2 * kMiB, seconds(10)), 2 * kMiB);
+  EXPECT_EQ(cache.size(), 2 * kMiB);
+  // Nobody's spilling could help: refused, and nobody was asked.
+  daemon.deny_request(1, DenialHint::kSmaller);
+  const auto refused = asker.acquire(9 * kMiB, 9 * kMiB, seconds(10));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().denial()->hint, DenialHint::kSmaller);
+  EXPECT_EQ(cache.size(), 2 * kMiB);
+}
+
+TEST(LeasePoolTest, TheFloorIsTakenOffWhatIsAskedForBeforeItCame) {
+  ScriptedDaemon daemon({.capacity_bytes = 8 * kMiB, .floor_bytes = 2 * kMiB, .attached = false});
+  daemon.hold_requests(true);
+  auto reservation = open(daemon, "r");
+  auto waiting = std::async(std::launch::async,
+                            [&] { return reservation.acquire(8 * kMiB, 8 * kMiB, seconds(10)); });
+  ASSERT_TRUE(comes_true([&] { return daemon.requests().size() == 1; }));
+  EXPECT_EQ(daemon.requests().back().min_bytes, 8 * kMiB);
+  daemon.attach();
+  ASSERT_EQ(daemon.held_requests().size(), 1u);
+  EXPECT_EQ(daemon.held_requests().back().min_bytes, 6 * kMiB);
+  EXPECT_EQ(daemon.held_requests().back().id, daemon.requests().front().id);
+  daemon.answer_held();
+  EXPECT_EQ(waiting.get(), 8 * kMiB);
+}
+
+TEST(LeasePoolTest, TheFloorIsTakenOffAStandingRequestToo) {
+  ScriptedDaemon daemon({.capacity_bytes = 8 * kMiB, .floor_bytes = 2 * kMiB, .attached = false});
+  auto reservation = open(daemon, "r");
+  EXPECT_FALSE(reservation.try_grow(8 * kMiB));
+  daemon.attach();
+  EXPECT_EQ(daemon.requests().back().min_bytes, 6 * kMiB);
+  EXPECT_TRUE(reservation.try_grow(8 * kMiB));
+}
+
+TEST(LeasePoolTest, WhatANeighbourFreesIsTakenOffWhatIsAskedFor) {
+  ScriptedDaemon daemon({.capacity_bytes = 8 * kMiB});
+  auto neighbour = open(daemon, "neighbour");
+  ASSERT_EQ(neighbour.acquire(4 * kMiB, 4 * kMiB, seconds(10)), 4 * kMiB);
+  daemon.hold_requests(true);
+  auto reservation = open(daemon, "r");
+  auto waiting = std::async(std::launch::async,
+                            [&] { return reservation.acquire(8 * kMiB, 8 * kMiB, seconds(10)); });
+  ASSERT_TRUE(comes_true([&] { return daemon.held_requests().size() == 1; }));
+  EXPECT_EQ(daemon.held_requests().back().min_bytes, 8 * kMiB);
+  ASSERT_TRUE(neighbour.shrink(1));  // for that little the place in the queue is kept
+  ASSERT_TRUE(neighbour.shrink(3 * kMiB - 1));
+  ASSERT_TRUE(comes_true([&] {
+    const auto held = daemon.held_requests();
+    return held.size() == 1 && held.back().min_bytes == 5 * kMiB;
+  }));
+  EXPECT_EQ(daemon.cancelled(), 1);
+  EXPECT_EQ(daemon.requests().size(), 3u);  // the neighbour's, and two
+  neighbour.free();
+  ASSERT_TRUE(comes_true([&] {
+    const auto held = daemon.held_requests();
+    return held.size() == 1 && held.back().min_bytes == 4 * kMiB;
+  }));
+  daemon.answer_held();
+  EXPECT_EQ(waiting.get(), 8 * kMiB);
+}
+
+TEST(LeasePoolTest, AWaiterThatANeighbourServedWaitsForNoMore) {
+  ScriptedDaemon daemon({.capacity_bytes = 8 * kMiB});
+  auto neighbour = open(daemon, "neighbour");
+  ASSERT_EQ(neighbour.acquire(4 * kMiB, 4 * kMiB, seconds(10)), 4 * kMiB);
+  daemon.hold_requests(true);
+  auto reservation = open(daemon, "r");
+  auto waiting = std::async(std::launch::async, [&] {
+    return reservation.acquire(4 * kMiB, 8 * kMiB, std::chrono::minutes(10));
+  });
+  ASSERT_TRUE(comes_true([&] { return daemon.held_requests().size() == 1; }));
+  neighbour.free();
+  EXPECT_EQ(waiting.get(), 4 * kMiB);
+}
+
 // ---- revocations ----
 
 TEST(LeasePoolTest, SlackIsReturnedAtOnce) {

@@ -178,6 +178,10 @@ mb_status mb_client_allocator(mb_client* client, mb_allocator** out, mb_error** 
   });
 }
 
+const char* mb_connection_state_name(mb_connection_state state) {
+  return connection_state_name(static_cast<ConnectionState>(state)).data();
+}
+
 mb_status mb_client_get_stats(mb_client* client, mb_client_stats** out, mb_error** error) {
   return guarded(__func__, {{client, "client"}, {out, "out"}}, error, [&]() -> Status {
     *out = new mb_client_stats{client->value.stats()};
@@ -240,6 +244,7 @@ mb_status mb_close_report_holder(const mb_close_report* report, int32_t index, m
     fields.resource = (*holder)->resource.c_str();
     fields.consumer = (*holder)->consumer.c_str();
     fields.held_bytes = (*holder)->held_bytes;
+    fields.within = (*holder)->within.c_str();
     return fill_in("mb_close_holder", out, fields);
   });
 }

@@ -12,6 +12,9 @@ struct mb_loan {
 struct mb_pool_metrics {
   PoolMetrics value;
 };
+struct mb_pool_holders {
+  std::vector<PoolHolder> value;
+};
 
 static_assert(static_cast<int>(MemoryLimit::Kind::kInfinite) == MB_LIMIT_INFINITE);
 static_assert(static_cast<int>(MemoryLimit::Kind::kFinite) == MB_LIMIT_FINITE);
@@ -46,6 +49,11 @@ mb_status make_pool(const char* function, std::int64_t size, mb_pool** out, mb_e
     *out = new mb_pool{make(size)};
     return {};
   });
+}
+
+void give_limit(const MemoryLimit& limit, mb_limit_kind* kind, std::int64_t* bytes) {
+  *kind = static_cast<mb_limit_kind>(limit.kind);
+  *bytes = limit.kind == MemoryLimit::Kind::kFinite ? limit.bytes : 0;
 }
 
 template <class Text>
@@ -145,9 +153,17 @@ mb_status mb_pool_limit(const mb_pool* pool, mb_limit_kind* kind, int64_t* bytes
                         mb_error** error) {
   const auto required = {Required{pool, "pool"}, {kind, "kind"}, {bytes, "bytes"}};
   return guarded(__func__, required, error, [&]() -> Status {
-    const MemoryLimit limit = pool->value->limit();
-    *kind = static_cast<mb_limit_kind>(limit.kind);
-    *bytes = limit.kind == MemoryLimit::Kind::kFinite ? limit.bytes : 0;
+    give_limit(pool->value->limit(), kind, bytes);
+    return {};
+  });
+}
+
+mb_status mb_pool_limit_for(const mb_pool* pool, const mb_consumer* consumer, mb_limit_kind* kind,
+                            int64_t* bytes, mb_error** error) {
+  const auto required = {
+      Required{pool, "pool"}, {consumer, "consumer"}, {kind, "kind"}, {bytes, "bytes"}};
+  return guarded(__func__, required, error, [&]() -> Status {
+    give_limit(pool->value->limit_for(consumer->value), kind, bytes);
     return {};
   });
 }
@@ -208,5 +224,33 @@ mb_status mb_pool_metrics_consumer(const mb_pool_metrics* metrics, int64_t index
 }
 
 void mb_pool_metrics_drop(mb_pool_metrics* metrics) { drop(metrics); }
+
+mb_status mb_pool_get_holders(const mb_pool* pool, mb_pool_holders** out, mb_error** error) {
+  return guarded(__func__, {{pool, "pool"}, {out, "out"}}, error, [&]() -> Status {
+    *out = new mb_pool_holders{pool->value->holders()};
+    return {};
+  });
+}
+
+int64_t mb_pool_holders_count(const mb_pool_holders* holders) {
+  return value_or<int64_t>(holders, -1, [&] { return holders->value.size(); });
+}
+
+mb_status mb_pool_holders_one(const mb_pool_holders* holders, int64_t index, mb_pool_holder* out,
+                              mb_error** error) {
+  return guarded(__func__, {{holders, "holders"}, {out, "out"}}, error, [&]() -> Status {
+    const auto holder = at(holders->value, "holder", index);
+    if (!holder) return fail(holder.error());
+    mb_pool_holder fields = MB_POOL_HOLDER_INIT;
+    fields.consumer = (*holder)->consumer.c_str();
+    fields.consumer_id = (*holder)->consumer_id;
+    fields.held_bytes = (*holder)->held_bytes;
+    fields.within = (*holder)->within.c_str();
+    fields.can_spill = (*holder)->can_spill ? 1 : 0;
+    return fill_in("mb_pool_holder", out, fields);
+  });
+}
+
+void mb_pool_holders_drop(mb_pool_holders* holders) { drop(holders); }
 
 void mb_pool_drop(mb_pool* pool) { drop(pool); }

@@ -9,6 +9,7 @@ struct mb_ticket {
 };
 struct mb_no_spill {
   explicit mb_no_spill(const MemoryReservation& reservation) : section(reservation) {}
+  explicit mb_no_spill(const MemoryConsumer& consumer) : section(consumer) {}
   NoSpillSection section;
 };
 
@@ -189,6 +190,14 @@ mb_status mb_no_spill_begin(const mb_reservation* reservation, mb_no_spill** out
   const auto required = {Required{reservation, "reservation"}, {out, "out"}};
   return guarded(__func__, required, error, [&]() -> Status {
     *out = new mb_no_spill(reservation->value);
+    return {};
+  });
+}
+
+mb_status mb_consumer_no_spill_begin(const mb_consumer* consumer, mb_no_spill** out,
+                                     mb_error** error) {
+  return guarded(__func__, {{consumer, "consumer"}, {out, "out"}}, error, [&]() -> Status {
+    *out = new mb_no_spill(consumer->value);
     return {};
   });
 }

@@ -52,6 +52,17 @@ mb_status mb_watch_describe(const mb_watch* watch, char** out, mb_error** error)
   });
 }
 
+mb_status mb_watch_peak_drift(const mb_watch* watch, char** consumer, char** pool,
+                              mb_error** error) {
+  const auto required = {Required{watch, "watch"}, {consumer, "consumer"}, {pool, "pool"}};
+  return guarded(__func__, required, error, [&]() -> Status {
+    const WatchReport from = watch->value->report();
+    *consumer = copy_text(from.peak_drift_consumer);
+    *pool = copy_text(from.peak_drift_pool);
+    return {};
+  });
+}
+
 mb_status mb_watch_reset_peaks(mb_watch* watch, mb_error** error) {
   return guarded(__func__, {{watch, "watch"}}, error, [&]() -> Status {
     watch->value->reset_peaks();

@@ -22,6 +22,8 @@ struct Drop {
   void operator()(mb_error* h) const { mb_error_drop(h); }
   void operator()(mb_pool* h) const { mb_pool_drop(h); }
   void operator()(mb_pool_metrics* h) const { mb_pool_metrics_drop(h); }
+  void operator()(mb_pool_holders* h) const { mb_pool_holders_drop(h); }
+  void operator()(mb_no_spill* h) const { mb_no_spill_end(h); }
   void operator()(mb_watch* h) const { mb_watch_drop(h); }
   void operator()(mb_loan* h) const { mb_loan_drop(h); }
   void operator()(mb_consumer* h) const { mb_consumer_drop(h); }

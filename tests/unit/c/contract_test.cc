@@ -71,6 +71,7 @@ TEST(CNullTest, NumbersAreMinusOneAndTextsEmpty) {
   EXPECT_EQ(mb_batch_size(nullptr), -1);
   EXPECT_EQ(mb_close_report_ended(nullptr), -1);
   EXPECT_EQ(mb_close_report_holder_count(nullptr), -1);
+  EXPECT_EQ(mb_pool_holders_count(nullptr), -1);
   EXPECT_EQ(mb_consumer_id(nullptr), 0U);
   EXPECT_EQ(mb_consumer_spill_priority(nullptr), 0);
   EXPECT_STREQ(mb_consumer_name(nullptr), "");

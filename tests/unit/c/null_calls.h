@@ -13,6 +13,15 @@ struct NullCall {
 };
 
 inline constexpr NullCall kNullCalls[] = {
+    {"mb_pool_get_holders", [](mb_error** e) { return mb_pool_get_holders(nullptr, nullptr, e); }},
+    {"mb_pool_holders_one",
+     [](mb_error** e) { return mb_pool_holders_one(nullptr, 1, nullptr, e); }},
+    {"mb_pool_limit_for",
+     [](mb_error** e) { return mb_pool_limit_for(nullptr, nullptr, nullptr, nullptr, e); }},
+    {"mb_consumer_no_spill_begin",
+     [](mb_error** e) { return mb_consumer_no_spill_begin(nullptr, nullptr, e); }},
+    {"mb_watch_peak_drift",
+     [](mb_error** e) { return mb_watch_peak_drift(nullptr, nullptr, nullptr, e); }},
     {"mb_error_denial", [](mb_error** e) { return mb_error_denial(nullptr, nullptr, e); }},
     {"mb_error_holder", [](mb_error** e) { return mb_error_holder(nullptr, 1, nullptr, e); }},
     {"mb_allocator_system", [](mb_error** e) { return mb_allocator_system(nullptr, e); }},

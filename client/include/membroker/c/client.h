@@ -103,6 +103,9 @@ typedef enum mb_connection_state {
   MB_CONNECTION_MAX = 0x7fffffff
 } mb_connection_state;
 
+/// A stable lower-case name, e.g. "attached"; "unknown" for a number that is none. Static storage.
+const char* mb_connection_state_name(mb_connection_state state);
+
 /// The state of a client at one moment, and of its leases.
 typedef struct mb_client_stats mb_client_stats;
 
@@ -155,9 +158,10 @@ typedef struct mb_close_holder {
   const char* resource;  ///< Texts live as long as the report.
   const char* consumer;
   int64_t held_bytes;
+  const char* within;  ///< Through which pools, as in mb_pool_holder.
 } mb_close_holder;
 #define MB_CLOSE_HOLDER_INIT \
-  { sizeof(mb_close_holder), NULL, NULL, 0 }
+  { sizeof(mb_close_holder), NULL, NULL, 0, NULL }
 
 /// Checks the options and connects nothing. MB_INVALID (which option, and why), MB_FORKED.
 mb_status mb_client_open(const mb_client_options* options, mb_client** out, mb_error** error);

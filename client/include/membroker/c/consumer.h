@@ -96,6 +96,11 @@ mb_status mb_consumer_allocate_array(mb_consumer* consumer, int64_t elements, mb
 /// MB_INVALID for a page that is not this consumer's or was freed before.
 mb_status mb_consumer_free_page(mb_consumer* consumer, const mb_page* page, mb_error** error);
 
+/// What the consumer can have of the pool at most: sets both outputs; the bytes are 0 unless
+/// finite.
+mb_status mb_pool_limit_for(const mb_pool* pool, const mb_consumer* consumer, mb_limit_kind* kind,
+                            int64_t* bytes, mb_error** error);
+
 void mb_consumer_drop(mb_consumer* consumer);
 
 /// All or nothing. Waits for the daemon at most 50 ms and never for a spill.
@@ -175,6 +180,9 @@ void mb_reservation_drop(mb_reservation* reservation);
 /// Until it ends, the reservation's consumer is not chosen for spilling. A call-back that runs
 /// already is not stopped: the consumer's own lock orders the two.
 mb_status mb_no_spill_begin(const mb_reservation* reservation, mb_no_spill** out, mb_error** error);
+/// The same by the consumer.
+mb_status mb_consumer_no_spill_begin(const mb_consumer* consumer, mb_no_spill** out,
+                                     mb_error** error);
 void mb_no_spill_end(mb_no_spill* section);
 
 #ifdef __cplusplus

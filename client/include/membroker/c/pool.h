@@ -59,6 +59,10 @@ mb_status mb_watch_report(const mb_watch* watch, mb_watch_figures* out, mb_error
 /// The same for people, with the consumer and the pool of the largest drift; to be ended by
 /// mb_string_drop.
 mb_status mb_watch_describe(const mb_watch* watch, char** out, mb_error** error);
+/// Whose change of which pool's reservations the largest drift was seen after; texts to be ended by
+/// mb_string_drop, empty before the first change.
+mb_status mb_watch_peak_drift(const mb_watch* watch, char** consumer, char** pool,
+                              mb_error** error);
 /// The peaks begin again at what is reserved now.
 mb_status mb_watch_reset_peaks(mb_watch* watch, mb_error** error);
 void mb_watch_drop(mb_watch* watch);
@@ -88,6 +92,15 @@ typedef struct mb_pool_change {
   int64_t bytes;       ///< To grow or shrink by; more than 0.
 } mb_pool_change;
 
+/// A consumer of such a pool. Lives during the call.
+typedef struct mb_pool_consumer {
+  size_t struct_size;  ///< As the library knows it; may be larger than the caller's.
+  uint64_t id;
+  const char* name;
+  int32_t can_spill;  ///< 1 or 0.
+  int32_t spill_priority;
+} mb_pool_consumer;
+
 /// A pool that the program makes itself. The functions are called concurrently; those that ask or
 /// give bytes are called before a reservation grows and after it shrinks.
 typedef struct mb_pool_functions {
@@ -102,9 +115,22 @@ typedef struct mb_pool_functions {
   void (*shrink)(void* context, const mb_pool_change* change);
   int64_t (*reserved)(void* context);
   int64_t limit_bytes;  ///< -1: infinite. For people.
+  /// The rest may be NULL. Grows by `change->bytes`, or by as much as can be had but at least
+  /// `min`; may wait until the timeout. MB_OK and how much it was, or the refusal. NULL: try_grow
+  /// with all, then with the least.
+  mb_status (*acquire)(void* context, const mb_pool_change* change, int64_t min_bytes,
+                       int64_t timeout_ms, int64_t* granted);
+  /// A consumer's first reservation is about to be made; its last one is gone.
+  void (*register_consumer)(void* context, const mb_pool_consumer* consumer);
+  void (*unregister_consumer)(void* context, uint64_t consumer_id);
+  /// What the consumer can have at most; -1: infinite. NULL: limit_bytes.
+  int64_t (*limit_for)(void* context, uint64_t consumer_id);
 } mb_pool_functions;
-#define MB_POOL_FUNCTIONS_INIT \
-  { sizeof(mb_pool_functions), NULL, NULL, NULL, NULL, NULL, NULL, NULL, -1 }
+#define MB_POOL_FUNCTIONS_INIT                                                                 \
+  {                                                                                            \
+    sizeof(mb_pool_functions), NULL, NULL, NULL, NULL, NULL, NULL, NULL, -1, NULL, NULL, NULL, \
+        NULL                                                                                   \
+  }
 
 /// Makes a pool of these functions. If it fails, the context is not dropped. MB_INVALID: something
 /// required is NULL.
@@ -164,6 +190,32 @@ mb_status mb_pool_metrics_totals(const mb_pool_metrics* metrics, mb_pool_totals*
 mb_status mb_pool_metrics_consumer(const mb_pool_metrics* metrics, int64_t index,
                                    mb_consumer_metrics* out, mb_error** error);
 void mb_pool_metrics_drop(mb_pool_metrics* metrics);
+
+/// Who holds bytes of a pool at one moment: what leaked, if all should have been given back.
+typedef struct mb_pool_holders mb_pool_holders;
+
+typedef struct mb_pool_holder {
+  size_t struct_size;
+  const char* consumer;  ///< Texts live as long as the mb_pool_holders.
+  uint64_t consumer_id;  ///< 0: nobody that is registered; `consumer` is a pool then.
+  int64_t held_bytes;
+  /// Through which pools of the pool's, the outermost first: "join/probe" of a consumer of a nested
+  /// pool in a nested pool, "task 7" of a task's. "": registered with the pool itself.
+  const char* within;
+  int32_t can_spill;  ///< 1 or 0.
+  int32_t reserved;
+} mb_pool_holder;
+#define MB_POOL_HOLDER_INIT \
+  { sizeof(mb_pool_holder), NULL, 0, 0, NULL, 0, 0 }
+
+/// Down to the consumers inside nested pools, where what a nested pool keeps or lends is by its own
+/// name; those with nothing are left out. To be dropped by the caller.
+mb_status mb_pool_get_holders(const mb_pool* pool, mb_pool_holders** out, mb_error** error);
+int64_t mb_pool_holders_count(const mb_pool_holders* holders);
+/// The largest first, from 0. MB_NOT_FOUND beyond the last.
+mb_status mb_pool_holders_one(const mb_pool_holders* holders, int64_t index, mb_pool_holder* out,
+                              mb_error** error);
+void mb_pool_holders_drop(mb_pool_holders* holders);
 
 void mb_pool_drop(mb_pool* pool);
 

@@ -208,6 +208,10 @@ Result<v1::admin::DrainResponse> AdminClient::drain() {
   return impl_->call(&Admin::Stub::Drain, v1::admin::DrainRequest(), "drain", true);
 }
 
+Result<v1::admin::GetUsageResponse> AdminClient::usage(const v1::admin::GetUsageRequest& request) {
+  return impl_->call(&Admin::Stub::GetUsage, request, "show the usage", false);
+}
+
 Status AdminClient::watch(const v1::admin::WatchEventsRequest& request,
                           const std::function<bool(const v1::admin::WatchEventsResponse&)>& show) {
   const std::string asked = "watch the events";

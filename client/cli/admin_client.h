@@ -36,6 +36,7 @@ class AdminClient {
       const v1::admin::RemoveTenantRequest& request);
   Result<v1::admin::SetCapacityResponse> set_capacity(const v1::admin::SetCapacityRequest& request);
   Result<v1::admin::DrainResponse> drain();
+  Result<v1::admin::GetUsageResponse> usage(const v1::admin::GetUsageRequest& request);
   /// Hands over events until `show` says false, or with kept_only all were. The timeout holds for
   /// the daemon's first answer, and with kept_only for all of it.
   Status watch(const v1::admin::WatchEventsRequest& request,

@@ -1,12 +1,14 @@
 #include "client/cli/cli.h"
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdlib>
 #include <sstream>
 
 #include "client/cli/admin_client.h"
 #include "client/cli/events.h"
 #include "client/cli/top.h"
+#include "client/cli/usage.h"
 #include "client/cli/views.h"
 #include "shared/bytes.h"
 #include "shared/format.h"
@@ -32,6 +34,8 @@ struct Arguments {
   std::int64_t count = 0;
   bool follow = false;
   std::uint64_t after = 0;
+  std::string since = "1h";
+  std::string until;
   std::string guarantee;
   std::string guarantee_mode;
   std::string limit;
@@ -48,6 +52,7 @@ struct Commands {
   CLI::App* leases = nullptr;
   CLI::App* top = nullptr;
   CLI::App* events = nullptr;
+  CLI::App* usage = nullptr;
   CLI::App* revoke = nullptr;
   CLI::App* tenant_set = nullptr;
   CLI::App* tenant_remove = nullptr;
@@ -72,6 +77,31 @@ std::string check_timeout(const std::string& text) {
 std::string check_interval(const std::string& text) {
   const Result<Millis> time = parse_duration(text, kIntervalLeast, kIntervalMost);
   return time ? std::string() : time.error().message();
+}
+
+std::int64_t wall_ms() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+std::string check_time(const std::string& text) {
+  const Result<std::int64_t> time = parse_time(text, wall_ms());
+  return time ? std::string() : time.error().message();
+}
+
+void add_usage(CLI::App& app, Arguments& arguments, Commands& commands) {
+  commands.usage = app.add_subcommand(
+      "usage", "What tenants used, minute by minute, of the last 7 days; not yet of this minute");
+  commands.usage->add_option("--tenant", arguments.tenant, "Only this tenant and those below");
+  commands.usage->add_option("--resource", arguments.resource, "Only this resource");
+  commands.usage
+      ->add_option("--since", arguments.since,
+                   "First minute: 30m, 2h, 7d (ago), 2026-05-20, 2026-05-20T07:29")
+      ->check(check_time)
+      ->capture_default_str();
+  commands.usage
+      ->add_option("--until", arguments.until, "Up to, without: as --since (default: now)")
+      ->check(check_time);
 }
 
 void add_reading(CLI::App& app, Arguments& arguments, Commands& commands) {
@@ -225,6 +255,24 @@ int run_leases(AdminClient& admin, const Arguments& arguments, Console& console)
   return print(admin.leases(request), arguments, console);
 }
 
+int show_usage(AdminClient& admin, const Arguments& arguments, Console& console) {
+  const std::int64_t now_ms = wall_ms();
+  UsageOptions options;
+  options.tenant = arguments.tenant;
+  options.resource = arguments.resource;
+  options.since_ms = parse_time(arguments.since, now_ms).value_or(0);
+  if (!arguments.until.empty()) {
+    options.until_ms = parse_time(arguments.until, now_ms).value_or(0);
+    if (options.until_ms <= options.since_ms) {
+      console.err("membrokerctl: --until " + clean(arguments.until) + " is not after --since " +
+                  clean(arguments.since) + "\n");
+      return kExitUsage;
+    }
+  }
+  options.json = arguments.output == "json";
+  return finish(run_usage(admin, options, look_of(console), console), console);
+}
+
 int run_change(AdminClient& admin, const Arguments& arguments, const Commands& commands,
                Console& console) {
   if (commands.revoke->parsed()) return run_revoke(admin, arguments, console);
@@ -280,6 +328,7 @@ int run_command(const Arguments& arguments, const Commands& commands, Console& c
     const bool json = arguments.output == "json";
     return finish(run_events(admin, {arguments.follow, arguments.after, json}, console), console);
   }
+  if (commands.usage->parsed()) return show_usage(admin, arguments, console);
   return run_change(admin, arguments, commands, console);
 }
 
@@ -311,6 +360,7 @@ int run(const std::vector<std::string>& arguments, Console& console) {
       ->check(check_timeout)
       ->capture_default_str();
   add_reading(app, values, commands);
+  add_usage(app, values, commands);
   add_changing(app, values, commands);
 
   // CLI11 reads its arguments from the back, and tells usage errors and --help by exception.

@@ -1,7 +1,5 @@
 #include "client/cli/events.h"
 
-#include <time.h>
-
 #include <string_view>
 
 #include "client/cli/text.h"
@@ -13,12 +11,8 @@ namespace membroker::cli {
 namespace {
 
 std::string local_time(std::int64_t wall_ms) {
-  const time_t seconds = wall_ms / 1000;
-  tm local{};
-  ::localtime_r(&seconds, &local);
-  return strf("%04d-%02d-%02d %02d:%02d:%02d.%03d", local.tm_year + 1900, local.tm_mon + 1,
-              local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec,
-              static_cast<int>(wall_ms % 1000));
+  return local_minute(wall_ms) + strf(":%02d.%03d", static_cast<int>(wall_ms / 1000 % 60),
+                                      static_cast<int>(wall_ms % 1000));
 }
 
 Style style_of(std::string_view name) {

@@ -1,7 +1,13 @@
 #include "client/cli/text.h"
 
+#include <time.h>
+
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
+#include <iterator>
+#include <optional>
 
 #include "shared/format.h"
 
@@ -19,6 +25,35 @@ const char* escape(Style style) {
     case Style::kWait: return "\x1b[36m";
   }
   return "";
+}
+
+constexpr Millis kMinuteMs = 60'000;
+constexpr Millis kDayMs = 1'440 * kMinuteMs;
+constexpr Millis kAgoMost = 36'525 * kDayMs;
+
+struct Unit {
+  std::string_view name;
+  double ms;
+};
+constexpr Unit kUnits[] = {{"", 1'000},           {"ms", 1},    {"s", 1'000}, {"m", kMinuteMs},
+                           {"h", 60 * kMinuteMs}, {"d", kDayMs}};
+
+// A date as a calendar has it, with a time of day or without.
+std::optional<std::int64_t> parse_date(const std::string& text) {
+  for (const char* format :
+       {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d"}) {
+    tm date{};
+    const char* const end = ::strptime(text.c_str(), format, &date);
+    if (end == nullptr) continue;
+    const bool utc = *end == 'Z';
+    if (end[utc ? 1 : 0] != '\0') continue;
+    const int day = date.tm_mday;
+    date.tm_isdst = -1;
+    const time_t seconds = utc ? ::timegm(&date) : ::mktime(&date);
+    if (date.tm_mday != day || seconds < 0) return std::nullopt;  // the 30th of February
+    return std::int64_t{seconds} * 1000;
+  }
+  return std::nullopt;
 }
 
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
@@ -107,19 +142,39 @@ Result<Millis> parse_duration(std::string_view text, Millis least, Millis most) 
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
-  const bool known = unit.empty() || unit == "s" || unit == "ms";
+  const auto* const known = std::find_if(std::begin(kUnits), std::end(kUnits),
+                                         [&](const Unit& one) { return one.name == unit; });
   const std::string shown = clean(text);
-  if (error != std::errc() || !known || !std::isfinite(value)) {
+  if (error != std::errc() || known == std::end(kUnits) || !std::isfinite(value)) {
     return fail(ErrorCode::kInvalid,
-                strf("\"%s\" is not a time; write for example 500ms, 2s or 0.5", shown.c_str()));
+                strf("\"%s\" is not a time; write for example 500ms, 2s or 2h", shown.c_str()));
   }
-  const double ms = unit == "ms" ? value : value * 1000;
+  const double ms = value * known->ms;
   if (ms < static_cast<double>(least) || ms > static_cast<double>(most)) {
     return fail(ErrorCode::kInvalid,
                 strf("\"%s\" is out of range; between %s and %s", shown.c_str(),
                      format_duration(least).c_str(), format_duration(most).c_str()));
   }
   return static_cast<Millis>(ms);
+}
+
+std::string local_minute(std::int64_t wall_ms) {
+  const time_t seconds = wall_ms / 1000;
+  tm local{};
+  ::localtime_r(&seconds, &local);
+  return strf("%04d-%02d-%02d %02d:%02d", local.tm_year + 1900, local.tm_mon + 1, local.tm_mday,
+              local.tm_hour, local.tm_min);
+}
+
+Result<std::int64_t> parse_time(std::string_view text, std::int64_t now_ms) {
+  if (const auto date = parse_date(std::string(text))) return *date;
+  const Result<Millis> ago = parse_duration(text, 0, kAgoMost);
+  const bool has_unit = !text.empty() && std::isalpha(static_cast<unsigned char>(text.back())) != 0;
+  if (ago && has_unit) return std::max<std::int64_t>(0, now_ms - *ago);
+  return fail(ErrorCode::kInvalid,
+              strf("\"%s\" is not a time; write for example 2h (ago), 2026-05-20 or "
+                   "2026-05-20T07:29 (Z at its end: UTC)",
+                   clean(text).c_str()));
 }
 
 }  // namespace membroker::cli

@@ -35,7 +35,14 @@ std::string format_limit(Bytes limit);
 /// "350 ms", "4.2 s", "3m05s", "1h02m", "3d04h".
 std::string format_duration(Millis ms);
 
-/// Reads "500ms", "2s" or "0.5" (seconds), between `least` and `most`.
+/// Reads "500ms", "2s", "5m", "2h", "7d" or "0.5" (seconds), between `least` and `most`.
 Result<Millis> parse_duration(std::string_view text, Millis least, Millis most);
+
+/// "2026-05-20 07:29" of a wall time in milliseconds since 1970, as the clock here shows it.
+std::string local_minute(std::int64_t wall_ms);
+
+/// Reads a time: "2026-05-20", "2026-05-20 07:29" or "2026-05-20T07:29:33", of the clock here or,
+/// with a Z at its end, of UTC; or "2h": so long before `now_ms`. In milliseconds since 1970.
+Result<std::int64_t> parse_time(std::string_view text, std::int64_t now_ms);
 
 }  // namespace membroker::cli

@@ -23,6 +23,7 @@
 #include "server/broker/boot_id.h"
 #include "server/broker/state_store.h"
 #include "server/broker/translate.h"
+#include "server/broker/usage_recorder.h"
 #include "server/rpc/broker_server.h"
 #include "shared/format.h"
 
@@ -116,7 +117,9 @@ class Daemon::Impl {
   const std::string config_file_;
   const std::string fixed_;
   std::optional<broker::StateStore> store_;
+  std::optional<broker::UsageStore> usage_store_;
   std::unique_ptr<rpc::BrokerServer> broker_;
+  std::optional<broker::UsageRecorder> usage_recorder_;
   asio::io_context io_{1};
   asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGHUP};
   asio::steady_timer timer_{io_};
@@ -147,6 +150,7 @@ Status Daemon::Impl::start_broker(InheritedSockets& sockets) {
   if (!locked) return fail(locked.error());
   Beginning beginning = begin_life(config_, *boot);
   store_ = std::move(beginning.store);
+  usage_store_.emplace(config_.state_directory);
   broker::BrokerConfig merged = config_.broker;
   if (store_) {
     const auto stored = store_->tenants();
@@ -165,6 +169,7 @@ Status Daemon::Impl::start_broker(InheritedSockets& sockets) {
                                           std::move(*ledger), server_options(sockets));
   if (!started) return fail(started.error());
   broker_ = std::move(*started);
+  usage_recorder_.emplace(*usage_store_, [this] { return broker_->snapshot(); });
   spdlog::info("daemon_started version={} pid={} epoch={} socket={} tenants={}", MEMBROKER_VERSION,
                ::getpid(), beginning.life.epoch.value, log_text(config_.broker_socket()),
                config_.broker.tenants.size());
@@ -180,7 +185,8 @@ rpc::BrokerServer::Options Daemon::Impl::server_options(InheritedSockets& socket
   options.admin = {.uids = config_.admin_uids,
                    .gids = config_.admin_gids,
                    .version = MEMBROKER_VERSION,
-                   .store = store_ ? &*store_ : nullptr};
+                   .store = store_ ? &*store_ : nullptr,
+                   .usage = &*usage_store_};
   return options;
 }
 
@@ -271,6 +277,7 @@ void Daemon::Impl::run() {
   io_.run();
   notify_stopping();
   pressure_.reset();
+  usage_recorder_.reset();
   broker_->shutdown();
   spdlog::info("daemon_stopped");
 }

@@ -114,6 +114,19 @@ void to_message(const broker::BrokerEvent& event, v1::admin::Event* out) {
   out->set_detail(event.detail);
 }
 
+void to_message(const broker::UsageRecord& record, v1::admin::Usage* out) {
+  constexpr std::int64_t kSecondsMax = 60;  // a clock that was set back makes more
+  out->set_minute_ms(record.minute_ms);
+  out->set_tenant(record.row.tenant);
+  out->set_resource(record.row.resource);
+  out->set_observed_seconds(static_cast<std::uint32_t>(std::min(record.looks, kSecondsMax)));
+  out->set_mean_held_bytes(record.mean_held());
+  out->set_peak_held_bytes(record.row.peak_held);
+  out->set_peak_waiting_bytes(record.row.peak_waiting);
+  out->set_spilled_bytes(record.row.spilled);
+  out->set_revoked_count(static_cast<std::uint64_t>(record.row.revoked));
+}
+
 bool is_within(const std::string& tenant, const std::string& path) {
   return path.empty() || tenant == path || tenant.starts_with(path + '/');
 }

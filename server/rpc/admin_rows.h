@@ -5,10 +5,11 @@
 #include "membroker/v1/admin.pb.h"
 #include "server/broker/event_ring.h"
 #include "server/broker/snapshot.h"
+#include "server/broker/usage_store.h"
 #include "shared/time.h"
 
 /// \file
-/// A snapshot's rows as the messages of admin.proto. Pure.
+/// Rows of snapshots, events and usage as the messages of admin.proto. Pure.
 
 namespace membroker::rpc {
 
@@ -17,6 +18,7 @@ void to_message(const broker::TenantRow& row, v1::admin::Tenant* out);
 void to_message(const broker::SessionRow& row, Instant now, v1::admin::Session* out);
 void to_message(const broker::LeaseRow& row, Instant now, v1::admin::Lease* out);
 void to_message(const broker::BrokerEvent& event, v1::admin::Event* out);
+void to_message(const broker::UsageRecord& record, v1::admin::Usage* out);
 
 /// `tenant` is `path` or below it; an empty path has all below it.
 bool is_within(const std::string& tenant, const std::string& path);

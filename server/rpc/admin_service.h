@@ -13,6 +13,7 @@
 #include "server/broker/broker.h"
 #include "server/broker/inbox.h"
 #include "server/broker/state_store.h"
+#include "server/broker/usage_store.h"
 #include "server/rpc/clerk.h"
 #include "server/rpc/event_watch.h"
 
@@ -35,7 +36,8 @@ class AdminBackend {
   ~AdminBackend() = default;
 };
 
-/// The methods of Admin, for peers of certain uids and gids. Reads come from the broker's snapshot.
+/// The methods of Admin, for peers of certain uids and gids. Reads come from the broker's snapshot,
+/// what has been used from its own store.
 /// Changes are applied by the broker, then written to the state store with who made them, then
 /// answered; they are done also if the caller has gone away meanwhile.
 ///
@@ -49,9 +51,11 @@ class AdminService final : public v1::admin::Admin::Service {
     std::string version = {};
     /// Keeps tenants and the audit; may be null: then changes last as long as the daemon.
     broker::StateStore* store = nullptr;
+    /// May be null: then there is no history to be asked for.
+    broker::UsageStore* usage = nullptr;
   };
 
-  /// The back end and the store outlive it.
+  /// The back end and the stores outlive it.
   AdminService(AdminBackend& broker, Options options)
       : broker_(broker),
         options_(std::move(options)),
@@ -82,6 +86,8 @@ class AdminService final : public v1::admin::Admin::Service {
   grpc::Status WatchEvents(grpc::ServerContext* context,
                            const v1::admin::WatchEventsRequest* request,
                            EventWatch::Writer* writer) override;
+  grpc::Status GetUsage(grpc::ServerContext* context, const v1::admin::GetUsageRequest* request,
+                        v1::admin::GetUsageResponse* response) override;
 
  private:
   using Request = google::protobuf::Message;

@@ -99,6 +99,8 @@ TEST_F(Command, UsageErrorsAreTwoAndSayWhatIsWrong) {
       {"top", "--count", "-1"},
       {"status", "-o", "yaml"},
       {"status", "--timeout", "never"},
+      {"usage", "--since", "yesterday"},
+      {"usage", "--until", "2h"},
   };
   for (const auto& arguments : bad) {
     EXPECT_EQ(ctl(arguments), kExitUsage) << ::testing::PrintToString(arguments);
@@ -136,6 +138,35 @@ TEST_F(Command, EventsEndWithTheDaemonsError) {
   daemon.admin.status = {grpc::StatusCode::UNAVAILABLE, "the daemon is going away"};
   EXPECT_EQ(ctl({"events"}), kExitUnreachable);
   EXPECT_THAT(console.err_text, HasSubstr("cannot watch the events: the daemon is going away"));
+}
+
+TEST_F(Command, UsageIsATablePageByPage) {
+  EXPECT_EQ(ctl({"usage", "--tenant", "acme", "--resource", "ram", "--since", "2026-05-19T12:00Z",
+                 "--until", "2026-05-20Z"}),
+            kExitOk);
+  EXPECT_EQ(daemon.admin.asked,
+            "tenant: \"acme\" resource: \"ram\" since_ms: 1779192000000 until_ms: 1779235200000 "
+            "after { tenant: \"acme/etl\" } page_size: 4000");
+  EXPECT_EQ(std::count(console.out_text.begin(), console.out_text.end(), '\n'), 5);
+  EXPECT_THAT(console.out_text, StartsWith("MINUTE            TENANT    RESOURCE "));
+  EXPECT_THAT(console.out_text, HasSubstr("64.0 MiB"));
+  EXPECT_THAT(console.out_text, HasSubstr("12 s\n"));
+  EXPECT_EQ(console.err_text,
+            "membrokerctl: the latest minutes are not recorded: usage.db: disk? full\n");
+}
+
+TEST_F(Command, UsageAsJsonLinesHasExactBytes) {
+  EXPECT_EQ(ctl({"usage", "-o", "json"}), kExitOk);
+  EXPECT_EQ(std::count(console.out_text.begin(), console.out_text.end(), '\n'), 3);
+  EXPECT_THAT(console.out_text, StartsWith("{\"minute_ms\":\"1779192000000\",\"tenant\":\"acme\""));
+  EXPECT_THAT(console.out_text, HasSubstr("\"mean_held_bytes\":\"9007199254740993\""));
+}
+
+TEST_F(Command, UsageEndsWithTheDaemonsError) {
+  daemon.admin.status = {grpc::StatusCode::FAILED_PRECONDITION, "usage.db is no database"};
+  EXPECT_EQ(ctl({"usage"}), kExitError);
+  EXPECT_EQ(console.err_text, "membrokerctl: cannot show the usage: usage.db is no database\n");
+  EXPECT_EQ(console.out_text, "");
 }
 
 TEST_F(Command, NobodyAtTheSocketIsUnreachable) {

@@ -142,6 +142,27 @@ class FakeAdmin final : public v1::admin::Admin::Service {
     return status;
   }
 
+  /// Three rows in two pages.
+  grpc::Status GetUsage(grpc::ServerContext*, const v1::admin::GetUsageRequest* request,
+                        v1::admin::GetUsageResponse* response) override {
+    asked = request->ShortDebugString();
+    const bool first = !request->has_after();
+    for (const char* tenant : {"acme", "acme/etl", "zoo"}) {
+      if (first == (std::string_view(tenant) == "zoo")) continue;
+      auto* row = response->add_rows();
+      row->set_minute_ms(1'779'192'000'000);
+      row->set_tenant(tenant);
+      row->set_resource("ram");
+      row->set_observed_seconds(first ? 60 : 12);
+      row->set_mean_held_bytes(9'007'199'254'740'993);
+      row->set_peak_waiting_bytes(64 * kMiB);
+      row->set_revoked_count(3);
+    }
+    if (first) response->mutable_next()->set_tenant("acme/etl");
+    if (!first) response->set_not_recorded("usage.db: disk\x1b full");
+    return status;
+  }
+
   grpc::Status status;  // the end of every answer
   bool silent = false;  // GetStatus and Revoke: as a stopped daemon, no answer
   std::string asked;

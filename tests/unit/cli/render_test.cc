@@ -63,11 +63,40 @@ TEST(Text, ParsesDurations) {
   EXPECT_EQ(parse_duration("500ms", 0, 10'000).value(), 500);
   EXPECT_EQ(parse_duration("2s", 0, 10'000).value(), 2000);
   EXPECT_EQ(parse_duration("0.5", 0, 10'000).value(), 500);
+  EXPECT_EQ(parse_duration("0.1m", 0, 10'000).value(), 6'000);
   for (const char* bad : {"", "s", "1m", "-1s", "1 s", "nan", "inf", "1e99", "11s", "1ss"}) {
     EXPECT_FALSE(parse_duration(bad, 0, 10'000)) << bad;
   }
   EXPECT_THAT(parse_duration("11s", 100, 10'000).error().message(),
               HasSubstr("between 100 ms and 10.0 s"));
+}
+
+TEST(Text, ParsesTimes) {
+  constexpr std::int64_t kNow = 1'779'192'000'000;  // 2026-05-19 12:00 UTC
+  EXPECT_EQ(parse_time("2h", kNow).value(), kNow - 7'200'000);
+  EXPECT_EQ(parse_time("1.5m", kNow).value(), kNow - 90'000);
+  EXPECT_EQ(parse_time("7d", kNow).value(), kNow - 604'800'000);
+  EXPECT_EQ(parse_time("30000d", kNow).value(), 0) << "no time is before 1970";
+  EXPECT_EQ(parse_time("2026-05-19T12:00:00Z", kNow).value(), kNow);
+  EXPECT_EQ(parse_time("2026-05-19 12:00Z", kNow).value(), kNow);
+  EXPECT_EQ(parse_time("2026-05-19Z", kNow).value(), kNow - 43'200'000);
+  for (const char* bad :
+       {"", "2026", "90", "h", "-2h", "2h ", "2026-05", "2026-02-30", "2026-05-19T25:00",
+        "2026-05-19T12:00ZZ", "2026-05-19T12:00+02:00", "1969-12-30", "tomorrow"}) {
+    const auto time = parse_time(bad, kNow);
+    ASSERT_FALSE(time) << bad;
+    EXPECT_THAT(time.error().message(), HasSubstr("write for example 2h (ago), 2026-05-20"));
+  }
+}
+
+TEST(Text, TimesAreThoseOfTheClockHere) {
+  ::setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
+  ::tzset();
+  EXPECT_EQ(local_minute(1'779'192'059'999), "2026-05-19 14:00");
+  EXPECT_EQ(parse_time("2026-05-19T14:00", 0).value(), 1'779'192'000'000);
+  EXPECT_EQ(parse_time("2026-01-19", 0).value(), 1'768'777'200'000);
+  ::unsetenv("TZ");
+  ::tzset();
 }
 
 TEST(Text, PaintsOnlyWithColour) {

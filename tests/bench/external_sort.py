@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The row external_sort: our example and GNU sort on the same file of random lines, each with the
-same memory, one thread and the same temporary directory. The outputs must be equal. They alternate, two
-passes each: the wall's time, and the processor's, which others on the machine disturb less.
+same memory, one thread and the same temporary directory. The outputs must be equal. They alternate,
+two passes each: the wall's time, and the processor's, which others on the machine disturb less.
 
 Called as a bench program (README.md) with the row's id; BENCH_BIN names the folder of the built
 programs.

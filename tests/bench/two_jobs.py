@@ -9,7 +9,7 @@ the time, and of wide ones, as tables have them, where moving bytes does.
 two_jobs_throttled: the same while the disk reads and writes 400 MB/s at most (blkio cgroup, root).
 
 Measured passes alternate and throw the sorted lines away, since what their reader would take is
-alike both ways; before them a pass of each that is not measured writes them, and they must be equal.
+alike both ways; before them a pass of each that is not measured writes them: they must be equal.
 
 Called as a bench program (README.md) with the row's id; BENCH_BIN names the folder of the built
 programs.

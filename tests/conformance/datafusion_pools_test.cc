@@ -92,6 +92,9 @@ TEST(Reservations, DisplayOfPools) {
   EXPECT_EQ(MemoryPool::greedy(128)->tracked(5)->describe(),
             "track_consumers(inner_pool: greedy(used: 0.0 B, pool_size: 128.0 B), "
             "num_of_top_consumers: 5)");
+  EXPECT_EQ(MemoryPool::fair_spill(256)->tracked(5)->describe(),
+            "track_consumers(inner_pool: fair(used: 0.0 B, pool_size: 256.0 B), "
+            "num_of_top_consumers: 5)");
 }
 
 // ---- B: the fair pool ----
@@ -151,13 +154,19 @@ TEST(FairPool, IdleConsumersDoNotCount) {
 
 TEST(FairPool, UnspillableGetsOnlyWhatIsFree) {
   const auto pool = MemoryPool::fair_spill(100);
+  auto first = open(pool, "r1");
+  ASSERT_TRUE(first.try_grow(20));
   auto spillable = open(pool, "r3", true);
   ASSERT_TRUE(spillable.try_grow(80));
+  first.free();
+  EXPECT_EQ(pool->reserved(), 80);
   auto unspillable = open(pool, "s4");
   const auto refused = unspillable.try_grow(30);
   ASSERT_FALSE(refused);
   ASSERT_NE(refused.error().denial(), nullptr);
   EXPECT_EQ(refused.error().denial()->available_bytes, 20);
+  EXPECT_NE(refused.error().message().find("20.0 B available"), std::string::npos)
+      << refused.error().message();
 }
 
 // Differs (scenario 12): DataFusion lets a late arriver take the total to 150. Ours never passes
@@ -234,9 +243,12 @@ TEST(Tracking, SameNameIsThreeEntries) {
   EXPECT_EQ(consumers[1].reserved_bytes, 10);
   EXPECT_EQ(consumers[2].reserved_bytes, 0);
   const auto refused = first.try_grow(150);
-  EXPECT_NE(refused.error().message().find("for foo, which holds 10.0 B; 70.0 B available"),
-            std::string::npos)
-      << refused.error().message();
+  const std::string& text = refused.error().message();
+  EXPECT_NE(text.find("for foo, which holds 10.0 B; 70.0 B available"), std::string::npos) << text;
+  for (const MemoryReservation* one : {&first, &second, &third}) {
+    const std::string entry = "foo#" + std::to_string(one->consumer().id()) + "(";
+    EXPECT_NE(text.find(entry), std::string::npos) << text;
+  }
 }
 
 TEST(Tracking, UnregisteredConsumersVanish) {
@@ -352,7 +364,8 @@ TEST(NestedPools, Overflow) {
   EXPECT_FALSE(reservation.try_grow(1));
   EXPECT_FALSE(reservation.try_grow(INT64_MAX));
   EXPECT_EQ(reservation.size(), 8);
-  ASSERT_TRUE(reservation.grow(8));
+  reservation.free();
+  ASSERT_TRUE(reservation.grow(16));
   EXPECT_EQ(parent->reserved(), 16);
   auto direct = open(parent, "direct");
   EXPECT_FALSE(direct.try_grow(INT64_MAX));

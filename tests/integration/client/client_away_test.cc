@@ -31,8 +31,7 @@ class WhenAwayTest : public ClientTest {
 TEST_F(WhenAwayTest, FailRefusesAllGrowthAndKeepsWhatIsHeld) {
   ASSERT_TRUE(daemon_.start());
   Client client = open_with(WhenAway::fail());
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   ASSERT_TRUE(reservation.shrink(5 * kMiB));
   daemon_.kill9();
   ASSERT_TRUE(becomes(client, ConnectionState::kAway));
@@ -55,11 +54,9 @@ TEST_F(WhenAwayTest, FailRefusesAllGrowthAndKeepsWhatIsHeld) {
 TEST_F(WhenAwayTest, KeepGoesOnWithinTheLeaseAndEndsWaitsUnderWay) {
   ASSERT_TRUE(daemon_.start());
   Client first = open("b");
-  auto held = MemoryConsumer("unspillable").register_with(first.pool());
-  ASSERT_TRUE(held.acquire(40 * kMiB, 40 * kMiB, 10s));
+  auto held = reserved(first, "unspillable", 40 * kMiB);
   Client client = open_with(WhenAway::keep());
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(10 * kMiB, 10 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 10 * kMiB);
   auto wanted = MemoryConsumer("wanted").register_with(client.pool());
   auto waiting =
       std::async(std::launch::async, [&] { return wanted.acquire(30 * kMiB, 30 * kMiB, 30s); });
@@ -120,8 +117,7 @@ TEST_F(WhenAwayTest, StandaloneServesWithoutADaemonWhichThenLearnsOfAllOfIt) {
 TEST_F(WhenAwayTest, WhatStandaloneTookBeyondTheCapacityIsDebtAndRepaidFirst) {
   ASSERT_TRUE(daemon_.start());
   Client client = open_with(WhenAway::standalone(100 * kMiB));
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   daemon_.kill9();
   ASSERT_TRUE(becomes(client, ConnectionState::kAway));
   ASSERT_TRUE(reservation.acquire(70 * kMiB, 70 * kMiB, 10s));

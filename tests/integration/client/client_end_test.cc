@@ -41,8 +41,7 @@ TEST_F(ClientEndTest, OfTheProcessWhileItConnects) {
 TEST_F(ClientEndTest, OfTheProcessWhileItWaitsForBytes) {
   ASSERT_TRUE(daemon_.start());
   Client other = open("b");
-  auto held = MemoryConsumer("unspillable").register_with(other.pool());
-  ASSERT_TRUE(held.acquire(50 * kMiB, 50 * kMiB, 10s));
+  auto held = reserved(other, "unspillable", 50 * kMiB);
   ends("end-waiting");
   EXPECT_TRUE(daemon_.logs("session_gone"));
   EXPECT_TRUE(held.acquire(14 * kMiB - ram(other).slack_bytes, 14 * kMiB, 10s));
@@ -74,8 +73,7 @@ TEST_F(ClientEndTest, CloseTwiceAndThenSomeMore) {
 TEST_F(ClientEndTest, CloseEndsTheAcquiresOfOtherThreads) {
   ASSERT_TRUE(daemon_.start());
   Client other = open("b");
-  auto held = MemoryConsumer("unspillable").register_with(other.pool());
-  ASSERT_TRUE(held.acquire(50 * kMiB, 50 * kMiB, 10s));
+  auto held = reserved(other, "unspillable", 50 * kMiB);
   Client client = open();
   auto blocking = MemoryConsumer("blocking").register_with(client.pool());
   auto async = MemoryConsumer("async").register_with(client.pool());
@@ -103,8 +101,7 @@ TEST_F(ClientEndTest, CloseEndsTheAcquiresOfOtherThreads) {
 TEST_F(ClientEndTest, CloseWhileTheDaemonIsStoppedWaitsABoundedTime) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   reservation.free();
   daemon_.signal(SIGSTOP);
   const auto before = Clock::now();

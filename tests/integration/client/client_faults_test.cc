@@ -70,8 +70,7 @@ TEST_F(ClientTest, AnUnknownResourceIsRefused) {
 TEST_F(ClientTest, ADaemonKilledAndRestartedFindsTheSessionAgain) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   const ClientStats before = client.stats();
   for (int life = 1; life <= 3; ++life) {
     daemon_.kill9();
@@ -93,8 +92,7 @@ TEST_F(ClientTest, ADaemonKilledAndRestartedFindsTheSessionAgain) {
 TEST_F(ClientTest, WhileTheDaemonIsAwayTheLeaseServes) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   daemon_.kill9();
   ASSERT_TRUE(becomes(client, ConnectionState::kAway));
   ASSERT_TRUE(reservation.shrink(10 * kMiB));
@@ -109,8 +107,7 @@ TEST_F(ClientTest, WhileTheDaemonIsAwayTheLeaseServes) {
 TEST_F(ClientTest, AWaitingRequestSurvivesTheDaemon) {
   ASSERT_TRUE(daemon_.start());
   Client first = open("a");
-  auto held = MemoryConsumer("unspillable").register_with(first.pool());
-  ASSERT_TRUE(held.acquire(50 * kMiB, 50 * kMiB, 10s));
+  auto held = reserved(first, "unspillable", 50 * kMiB);
   Client second = open("b");
   auto wanted = MemoryConsumer("wanted").register_with(second.pool());
   std::thread waiter([&] {
@@ -129,8 +126,7 @@ TEST_F(ClientTest, AWaitingRequestSurvivesTheDaemon) {
 TEST_F(ClientTest, AStoppedDaemonIsMissedAndFoundAgain) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   daemon_.signal(SIGSTOP);
   ASSERT_TRUE(becomes(client, ConnectionState::kAway));
   EXPECT_THAT(client.stats().last_error, HasSubstr("silent"));
@@ -145,8 +141,7 @@ TEST_F(ClientTest, AStoppedDaemonHoldsUpNobodysEnd) {
   auto before = std::chrono::steady_clock::now();
   {
     Client client = open();
-    auto reservation = MemoryConsumer("sort").register_with(client.pool());
-    ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+    auto reservation = reserved(client, "sort", 20 * kMiB);
     daemon_.signal(SIGSTOP);
     before = std::chrono::steady_clock::now();
     reservation.free();
@@ -159,8 +154,7 @@ TEST_F(ClientTest, AStoppedDaemonHoldsUpNobodysEnd) {
 TEST_F(ClientTest, ForkCutsTheChildOffAndNotTheParent) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   const pid_t child = ::fork();
   if (child == 0) {
     const auto forked = [](const auto& result) {

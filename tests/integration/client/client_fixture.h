@@ -63,6 +63,13 @@ class ClientTest : public ::testing::Test {
             .resources = {{.floor_bytes = 4 * kMiB}}};
   }
   Client open(const std::string& tenant = "a") const { return *Client::open(options(tenant)); }
+  /// Bytes that nobody can spill.
+  static MemoryReservation reserved(Client& client, const std::string& name, std::int64_t bytes) {
+    auto reservation = MemoryConsumer(name).register_with(client.pool());
+    const auto granted = reservation.acquire(bytes, bytes, kWaitMax);
+    EXPECT_TRUE(granted) << granted.error().message();
+    return reservation;
+  }
   static ResourceStats ram(const Client& client) { return client.stats().resources.front(); }
   static bool becomes(const Client& client, ConnectionState state) {
     return comes_true([&] { return client.stats().state == state; });

@@ -84,11 +84,9 @@ TEST_F(ForkedClientTest, WhileTheDaemonIsAway) {
 TEST_F(ForkedClientTest, WhileAnotherThreadAcquires) {
   ASSERT_TRUE(daemon_.start());
   Client first = open("b");
-  auto held = MemoryConsumer("unspillable").register_with(first.pool());
-  ASSERT_TRUE(held.acquire(50 * kMiB, 50 * kMiB, 10s));
+  auto held = reserved(first, "unspillable", 50 * kMiB);
   Client client = open();
-  auto mine = MemoryConsumer("mine").register_with(client.pool());
-  ASSERT_TRUE(mine.acquire(kMiB, kMiB, 10s));
+  auto mine = reserved(client, "mine", kMiB);
   auto wanted = MemoryConsumer("wanted").register_with(client.pool());
   const auto asked = ram(client).requests_asked;
   auto waiting =
@@ -103,8 +101,7 @@ TEST_F(ForkedClientTest, WhileAnotherThreadAcquires) {
 TEST_F(ForkedClientTest, WhileManyThreadsReserve) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  auto mine = MemoryConsumer("mine").register_with(client.pool());
-  ASSERT_TRUE(mine.acquire(kMiB, kMiB, 10s));
+  auto mine = reserved(client, "mine", kMiB);
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i) {
@@ -144,8 +141,7 @@ TEST_F(ForkedClientTest, InsideASpillCallBack) {
 TEST_F(ForkedClientTest, Twice) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   EXPECT_EQ(in_child([&] {
               if (const int wrong = cut_off(client, reservation); wrong != 0) return wrong;
               return child_is_cut_off(client, reservation);
@@ -157,8 +153,7 @@ TEST_F(ForkedClientTest, Twice) {
 TEST_F(ForkedClientTest, AnExecInTheChildOpensAClientOfItsOwn) {
   ASSERT_TRUE(daemon_.start());
   Client client = open("b");
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 20 * kMiB);
   const std::string socket = daemon_.broker_socket();
   EXPECT_EQ(in_child([&] {
               ::execl(CLIENT_PROGRAM, CLIENT_PROGRAM, "reserve", socket.c_str(), nullptr);

@@ -26,10 +26,7 @@ TEST_F(ClientTest, NothingIsConnectedUntilBytesAreAskedFor) {
 TEST_F(ClientTest, CloseReturnsEverythingAndEndsTheSession) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  {
-    auto reservation = MemoryConsumer("sort").register_with(client.pool());
-    ASSERT_TRUE(reservation.acquire(20 * kMiB, 20 * kMiB, 10s));
-  }
+  { auto reservation = reserved(client, "sort", 20 * kMiB); }
   const auto report = client.close();
   ASSERT_TRUE(report);
   EXPECT_TRUE(report->ended);
@@ -46,8 +43,7 @@ TEST_F(ClientTest, CloseNamesTheHoldersAndTheSessionStaysUntilTheyLetGo) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
   auto big = MemoryConsumer("join").register_with(client.pool());
-  auto small = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(small.acquire(5 * kMiB, 5 * kMiB, 10s));
+  auto small = reserved(client, "sort", 5 * kMiB);
   ASSERT_TRUE(big.acquire(10 * kMiB, 10 * kMiB, 10s));
   auto report = client.close();
   ASSERT_TRUE(report);
@@ -118,8 +114,7 @@ TEST_F(ClientTest, SlackIsGivenUpWithoutSpilling) {
 TEST_F(ClientTest, RefusalsSayWhoHoldsWhat) {
   ASSERT_TRUE(daemon_.start());
   Client first = open("a");
-  auto held = MemoryConsumer("unspillable").register_with(first.pool());
-  ASSERT_TRUE(held.acquire(50 * kMiB, 50 * kMiB, 10s));
+  auto held = reserved(first, "unspillable", 50 * kMiB);
   Client second = open("b");
   auto wanted = MemoryConsumer("wanted").register_with(second.pool());
   const Status status = wanted.try_grow(40 * kMiB);
@@ -133,8 +128,7 @@ TEST_F(ClientTest, RefusalsSayWhoHoldsWhat) {
 TEST_F(ClientTest, OverdraftIsToldAndTakenBackFirst) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
-  auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  ASSERT_TRUE(reservation.acquire(60 * kMiB, 60 * kMiB, 10s));
+  auto reservation = reserved(client, "sort", 60 * kMiB);
   ASSERT_TRUE(reservation.grow(10 * kMiB));
   EXPECT_GT(ram(client).overdrawn_total, 0);
   EXPECT_TRUE(comes_true([&] { return ram(client).debt_bytes > 0; }));
@@ -167,8 +161,7 @@ TEST_F(ClientTest, TheAllocatorChargesTheLease) {
   EXPECT_EQ(allocator, client.allocator());
   {  // the lease has what is allocated below: a loaded machine may not answer within try_grow's
      // wait
-    auto first = MemoryConsumer("first").register_with(client.pool());
-    ASSERT_TRUE(first.acquire(8 * kMiB, 8 * kMiB, 10s));
+    auto first = reserved(client, "first", 8 * kMiB);
   }
   const auto block = allocator->allocate(8 * kMiB);
   ASSERT_TRUE(block) << block.error().message();

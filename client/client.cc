@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <mutex>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "client/client_options.h"
 #include "client/lease/fixed_source.h"
 #include "client/lease/fork_guard.h"
+#include "client/memory/consumer_state.h"
 #include "client/memory/lease_pool.h"
 #include "client/transport/daemon_link.h"
 #include "membroker/allocator.h"
@@ -65,12 +67,6 @@ lease::WhenAway mode_of(WhenAway::Mode mode) {
   return lease::WhenAway::kWait;
 }
 
-Error forked_error() {
-  return Error(ErrorCode::kForked,
-               "this process is a fork of the one that opened the client; it is cut off from "
-               "membrokerd until it calls exec()");
-}
-
 }  // namespace
 
 std::string_view connection_state_name(ConnectionState state) noexcept {
@@ -103,6 +99,8 @@ struct Client::Impl {
   std::mutex mutex;  // guards the rest, which is made at the first call
   std::shared_ptr<BufferAllocator> allocator;
   std::shared_ptr<SpillWorkspace> workspace;
+  bool makes_workspace = false;  // a thread does
+  std::condition_variable workspace_made;
 
   /// `workspace_bytes` is of the first resource's lease.
   void add_pool(const ResourceOptions& options, std::int64_t workspace_bytes,
@@ -118,6 +116,7 @@ struct Client::Impl {
     resources.push_back({options.name, LeasePool::make(options.name, std::move(lease))});
   }
   Result<std::shared_ptr<SpillWorkspace>> spill_workspace(std::chrono::milliseconds timeout);
+  Result<std::shared_ptr<SpillWorkspace>> make_workspace(Deadline::Clock::time_point until);
   bool forked() const { return link && transport::DaemonLink::forked(); }
   detail::ChildBudget* child();
   std::vector<CloseHolder> holders() const;
@@ -150,13 +149,34 @@ std::vector<CloseHolder> Client::Impl::holders() const {
   return holders;
 }
 
+// One thread makes it: two would take its bytes twice. Inside a spill call-back nobody waits for
+// that thread, which may be waiting for what the call-back frees.
 Result<std::shared_ptr<SpillWorkspace>> Client::Impl::spill_workspace(
     std::chrono::milliseconds timeout) {
-  {
-    const std::lock_guard lock(mutex);
-    if (workspace) return workspace;
-  }
   const auto until = Deadline::Clock::now() + timeout;
+  std::unique_lock lock(mutex);
+  const auto free_to_make = [this] { return !makes_workspace || workspace || closed; };
+  if (!detail::inside_spill()) workspace_made.wait_until(lock, until, free_to_make);
+  if (workspace) return workspace;
+  if (closed) return fail(ErrorCode::kClosed, "the client was closed");
+  if (makes_workspace) {
+    return fail(ErrorCode::kTimeout, "another thread still waits for the spill workspace");
+  }
+  makes_workspace = true;
+  lock.unlock();
+  auto made = make_workspace(until);
+  lock.lock();
+  makes_workspace = false;
+  workspace_made.notify_all();
+  if (made && !closed) return workspace = *std::move(made);
+  const bool late = closed;
+  lock.unlock();  // what was made is freed unlocked
+  if (made && late) return fail(ErrorCode::kClosed, "the client was closed");
+  return made;
+}
+
+Result<std::shared_ptr<SpillWorkspace>> Client::Impl::make_workspace(
+    Deadline::Clock::time_point until) {
   const auto left = [&] {
     return std::max(std::chrono::milliseconds(0),
                     std::chrono::ceil<std::chrono::milliseconds>(until - Deadline::Clock::now()));
@@ -172,18 +192,8 @@ Result<std::shared_ptr<SpillWorkspace>> Client::Impl::spill_workspace(
   auto reservation = resources.front().pool->reserve_workspace(left());
   if (!reservation) return fail(reservation.error());
   const std::int64_t bytes = reservation->size();
-  auto made = SpillWorkspace::create(
+  return SpillWorkspace::create(
       {.bytes = bytes, .allocator = make_allocator(*std::move(reservation))});
-  if (!made) return made;
-  std::shared_ptr<SpillWorkspace> spare;  // lost the race with another thread; freed unlocked
-  const std::lock_guard lock(mutex);
-  if (closed) return fail(ErrorCode::kClosed, "the client was closed");
-  if (workspace) {
-    spare = *std::move(made);
-  } else {
-    workspace = *std::move(made);
-  }
-  return workspace;
 }
 
 CloseReport Client::Impl::close() {
@@ -192,6 +202,7 @@ CloseReport Client::Impl::close() {
     const std::lock_guard lock(mutex);
     closed = true;
     idle = std::exchange(workspace, nullptr);
+    workspace_made.notify_all();
   }
   idle.reset();
   for (const Resource& resource : resources) resource.pool->close();
@@ -218,7 +229,7 @@ void Client::Impl::end() {
 Result<Client> Client::open(ClientOptions options) {
   detail::set_defaults(options);
   if (auto ok = detail::check(options); !ok) return fail(ok.error());
-  if (transport::DaemonLink::forked()) return fail(forked_error());
+  if (transport::DaemonLink::forked()) return fail(transport::DaemonLink::forked_error());
 
   transport::LinkOptions link;
   link.socket = options.socket;
@@ -286,7 +297,7 @@ Client::~Client() {
 
 Status Client::wait_connected(std::chrono::milliseconds timeout) {
   if (!impl_->link) return {};
-  if (impl_->forked()) return fail(forked_error());
+  if (impl_->forked()) return fail(transport::DaemonLink::forked_error());
   if (impl_->closed) return fail(ErrorCode::kClosed, "the client was closed");
   return impl_->link->wait_connected(timeout.count());
 }
@@ -303,6 +314,8 @@ std::shared_ptr<MemoryPool> Client::pool(std::string_view resource) {
 
 std::shared_ptr<BufferAllocator> Client::allocator() {
   if (const auto* child = impl_->child()) return child->allocator();
+  // Refuses everything. The parent may have held the mutex at the fork.
+  if (impl_->forked()) return make_allocator(impl_->resources.front().pool, "buffers");
   const std::lock_guard lock(impl_->mutex);
   if (!impl_->allocator) {
     impl_->allocator = make_allocator(impl_->resources.front().pool, "buffers");
@@ -312,7 +325,7 @@ std::shared_ptr<BufferAllocator> Client::allocator() {
 
 Result<std::shared_ptr<SpillWorkspace>> Client::spill_workspace(std::chrono::milliseconds timeout) {
   if (auto* child = impl_->child()) return child->spill_workspace(timeout);
-  if (impl_->forked()) return fail(forked_error());
+  if (impl_->forked()) return fail(transport::DaemonLink::forked_error());
   if (impl_->closed) return fail(ErrorCode::kClosed, "the client was closed");
   return impl_->spill_workspace(timeout);
 }
@@ -343,7 +356,7 @@ ClientStats Client::stats() const {
 }
 
 Result<CloseReport> Client::close() {
-  if (impl_->forked()) return fail(forked_error());
+  if (impl_->forked()) return fail(transport::DaemonLink::forked_error());
   return impl_->close();
 }
 

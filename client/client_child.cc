@@ -6,6 +6,7 @@
 #include "membroker/allocator.h"
 #include "membroker/memory_pool.h"
 #include "membroker/spill.h"
+#include "shared/bytes.h"
 
 namespace membroker::detail {
 
@@ -23,6 +24,11 @@ Result<std::shared_ptr<SpillWorkspace>> ChildBudget::spill_workspace(
     if (workspace_) return workspace_;
   }
   const std::int64_t bytes = fixed_workspace(bytes_);
+  if (bytes > bytes_) {
+    return fail(ErrorCode::kInvalid, "child_budget_bytes is " + format_bytes(bytes_) +
+                                         "; a spill workspace needs at least " +
+                                         format_bytes(bytes));
+  }
   auto reservation = MemoryConsumer("spill workspace").register_with(pool_);
   if (auto got = reservation.acquire(bytes, bytes, timeout); !got) return fail(got.error());
   auto made =

@@ -269,23 +269,6 @@ Bytes LeaseCache::share(const ShardAccount& account) {
   return std::min(state_.size(), options_.policy->share(account, book_.sums(), state_.size()));
 }
 
-Bytes LeaseCache::available(const ShardAccount& account) {
-  Turn turn(*this);
-  state_.unreserve(book_.sweep());
-  settle(turn);
-  return room(account);
-}
-
-bool LeaseCache::attached() const {
-  const std::lock_guard lock(mutex_);
-  return attached_;
-}
-
-std::optional<Error> LeaseCache::down() const {
-  const std::lock_guard lock(mutex_);
-  return closed_ ? closed_ : final_;
-}
-
 LeaseCounters LeaseCache::counters() const {
   const std::lock_guard lock(mutex_);
   return counters_;

@@ -172,10 +172,7 @@ class LeaseCache final : public LeaseListener {
   Bytes capacity() const { return options_.capacity; }
   Bytes used() const;
   Bytes debt() const;
-  Bytes share(const ShardAccount& account);  // exact: no shard has unused credit
-  Bytes available(const ShardAccount& account);  // what take() could give it now
-  bool attached() const;
-  std::optional<Error> down() const;  // why nothing can come: closed, refused by the daemon
+  Bytes share(const ShardAccount& account);  // takes the shards' unused credit back first
   LeaseCounters counters() const;
 
   LeaseFigures figures() override;

@@ -79,6 +79,7 @@ void LeaseCache::end_workspace(Turn& turn) {
     turn.cancels.push_back(rest);
     state_.close_request(rest);
   }
+  state_.forget_unowned(standing_);  // given up before they were sent
   if (!attached_) return;
   for (const LeaseRequest& request : state_.unanswered(now())) {
     if (request.id != rest) turn.acquires.push_back(request);
@@ -98,6 +99,8 @@ WorkspaceStep LeaseCache::poll_workspace(LeaseShard& shard) {
   WorkspaceStep step;
   if (closed_) {
     step.refusal = closed_;
+  } else if (final_ && !ever_attached_) {
+    step.refusal = final_;
   } else if (workspace_.wanted || (options_.borrows && !ever_attached_ && !alone())) {
     step.wait = true;
     step.why = final_ ? final_ : away_ ? away_ : workspace_.denied;

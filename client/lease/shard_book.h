@@ -95,7 +95,6 @@ class ShardBook {
 
   Bytes used() const;  // sum of sizes
   const BookSums& sums() const { return sums_; }
-  std::size_t count() const { return count_; }
 
  private:
   void change(ShardAccount& account, Bytes bytes, int waiting);

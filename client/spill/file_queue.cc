@@ -171,8 +171,9 @@ SpillStats FileQueue::stats() const {
 // Has the space beyond the last batch given back, if it is worth it, once nothing is being written:
 // ftruncate would wait for that. Counts as a write, so that the end of the writers waits for it.
 void FileQueue::trim_if_last(const std::shared_ptr<SpillFile>& file, Later& later) {
-  const Bytes unused = file->allocated_end - file->append_end;
-  if (!file->finished || file->writes_pending > 0 || unused <= file->append_end / 8) return;
+  if (!file->finished || file->writes_pending > 0) return;
+  const Bytes unused = file->allocated_end - file->append_end;  // the appender's until it finished
+  if (unused <= file->append_end / 8) return;
   ++writes_pending_;
   file->allocated_end = file->append_end;
   later.trimmed = file;

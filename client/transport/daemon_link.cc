@@ -45,11 +45,6 @@ class SignalsBlocked {
   sigset_t saved_{};
 };
 
-Error forked_error() {
-  return Error(ErrorCode::kForked,
-               "this process is a fork of the one that opened the client; it is cut off from "
-               "membrokerd until it calls exec() (open clients after forking)");
-}
 Error closed_error() { return Error(ErrorCode::kClosed, "the client was closed"); }
 
 /// Loops that run, for the handler of the process's exit, which needs it when other statics may be
@@ -153,6 +148,12 @@ std::shared_ptr<lease::LeaseSource> DaemonLink::source(std::size_t lease) {
 }
 
 bool DaemonLink::forked() { return lease::fork_generation() != 0; }
+
+Error DaemonLink::forked_error() {
+  return Error(ErrorCode::kForked,
+               "this process is a fork of the one that opened the client; it is cut off from "
+               "membrokerd until it calls exec() (open clients after forking)");
+}
 
 DaemonLink::Running* DaemonLink::started() { return forked() ? nullptr : running_.load(); }
 

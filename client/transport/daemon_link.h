@@ -82,6 +82,8 @@ class DaemonLink : public std::enable_shared_from_this<DaemonLink> {
 
   LinkStatus status() const;
   static bool forked();
+  /// What a call in a forked child fails with.
+  static Error forked_error();
 
  private:
   struct Running;

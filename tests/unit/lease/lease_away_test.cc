@@ -269,6 +269,15 @@ TEST_F(LeaseAwayTest, StandaloneServesAClientThatNeverReachedTheDaemon) {
   EXPECT_EQ(held(), 24 * kMiB);
 }
 
+TEST_F(LeaseAwayTest, StandaloneToldNoByTheDaemonHasNoWorkspaceToWaitFor) {
+  make(WhenAway::kStandalone, 32 * kMiB, 8 * kMiB);
+  cache_->on_detached(Error(ErrorCode::kNotFound, "no tenant etl"), true);
+  const WorkspaceStep step = cache_->poll_workspace(*other_);
+  EXPECT_FALSE(step.wait);
+  ASSERT_TRUE(step.refusal.has_value());
+  EXPECT_EQ(step.refusal->code(), ErrorCode::kNotFound);
+}
+
 TEST_F(LeaseAwayTest, StandaloneAcquireHasOthersSpill) {
   make(WhenAway::kStandalone, 16 * kMiB);
   lose();

@@ -54,6 +54,22 @@ TEST(WorkspaceTest, ComesBeforeAnyCallersRequest) {
   EXPECT_EQ(figures(daemon).reserved, kWorkspace + 5 * kMiB);
 }
 
+TEST(WorkspaceTest, WhatWasGivenUpBeforeItCameIsNeverAskedFor) {
+  ScriptedDaemon daemon(
+      {.capacity_bytes = 64 * kMiB, .workspace_bytes = kWorkspace, .attached = false});
+  daemon.hold_requests(true);
+  daemon.attach();
+  auto caller = open(daemon, "caller");
+  std::promise<void> ended;
+  auto ticket =
+      caller.acquire_async(20 * kMiB, 20 * kMiB, seconds(60), [&](auto) { ended.set_value(); });
+  ticket.cancel();
+  ended.get_future().wait();
+  EXPECT_EQ(daemon.answer_held(), 1);
+  ASSERT_TRUE(comes_true([&] { return figures(daemon).reserved == kWorkspace; }));
+  for (const auto& request : daemon.held_requests()) EXPECT_LT(request.min_bytes, 20 * kMiB);
+}
+
 TEST(WorkspaceTest, IsTakenWithoutAnotherRequestAndKeptFromRevocations) {
   ScriptedDaemon daemon({.capacity_bytes = 64 * kMiB, .workspace_bytes = kWorkspace});
   EXPECT_EQ(daemon.requests().size(), 1U);

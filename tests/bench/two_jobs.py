@@ -8,8 +8,9 @@ the same commands sort the same files. Twice: of narrow rows, where comparing li
 the time, and of wide ones, as tables have them, where moving bytes does.
 two_jobs_throttled: the same while the disk reads and writes 400 MB/s at most (blkio cgroup, root).
 
-Measured passes alternate and throw the sorted lines away, since what their reader would take is
-alike both ways; before them a pass of each that is not measured writes them: they must be equal.
+Measured passes alternate, two each, and the faster counts. They throw the sorted lines away, since
+what their reader would take is alike both ways; before them a pass of each that is not measured
+writes them: they must be equal.
 
 Called as a bench program (README.md) with the row's id; BENCH_BIN names the folder of the built
 programs.
@@ -23,7 +24,6 @@ import os
 import pathlib
 import resource
 import select
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -253,7 +253,7 @@ class Comparison:
 
     def report(self, row, case):
         for side, way in (("ours", "shared"), ("peer:static halves", "halves")):
-            makespan, processor, spilled = map(statistics.mean, zip(*self.passes[way]))
+            makespan, processor, spilled = min(self.passes[way])  # others only slow it down
             print(f"{row}\tmakespan, {case}\ts\t{side}\t{makespan:.3f}")
             print(f"{row}\tprocessor's time, {case}\ts\t{side}\t{processor:.3f}")
             print(f"{row}\tspilled, {case}\tMB\t{side}\t{spilled:.0f}")

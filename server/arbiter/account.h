@@ -31,6 +31,7 @@ struct Counted {
   Bytes surplus = 0;
   bool active = false;
   Bytes hold = 0;
+  Bytes promised = 0;  // of the hold, to waiters below, by the plan under way
   Bytes excess = 0;
   Bytes reserve = 0;
   std::array<bool, 2> claimable{};  // by Stage
@@ -144,6 +145,7 @@ struct Tenant : Account {
   std::int32_t active_children = 0;
   // Of all children.
   Bytes children_hold = 0;
+  Bytes children_promised = 0;
   Bytes children_excess = 0;
   Bytes children_reserve = 0;
   std::array<std::int32_t, 2> claimable_children{};  // by Stage

@@ -124,6 +124,12 @@ struct Orphaned {
   std::string tenant;
   Bytes bytes = 0;
 };
+/// Sessions, or orphans, that are gone, and what they leave. One event: the bytes are neither free
+/// nor charged twice in between. An orphan that is gone may be left again, with other bytes.
+struct Ended {
+  std::vector<SessionId> gone;
+  std::vector<Orphaned> left;
+};
 /// An admin asks a lease for bytes.
 struct Ask {
   SessionId session;
@@ -133,7 +139,7 @@ struct Drain {};
 
 using Event =
     std::variant<SetTenant, RemoveTenant, SetCapacity, Open, Gone, Acquire, Cancel, Release, Over,
-                 Report, Progress, Suspect, Fence, Resumed, Recovered, Orphaned, Ask, Drain>;
+                 Report, Progress, Suspect, Fence, Resumed, Recovered, Orphaned, Ended, Ask, Drain>;
 
 // ---- effects ----
 

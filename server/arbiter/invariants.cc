@@ -98,6 +98,7 @@ std::string Audit::sums(const Tenant& tenant) const {
   if (sum.holders != tenant.holders) wrong = "holders";
   if (sum.holders_waiting != tenant.holders_waiting) wrong = "waiting holders";
   if (kept.children_hold != tenant.children_hold) wrong = "hold";
+  if (tenant.children_promised != 0) wrong = "promised";
   if (kept.children_excess != tenant.children_excess) wrong = "excess";
   if (kept.surplus_sum != tenant.surplus_sum) wrong = "surplus";
   if (kept.weight_sum != tenant.weight_sum) wrong = "weight";

@@ -42,14 +42,12 @@ bool Planner::run() {
 const Tenant& Planner::stuck_at(const Request& request) const {
   const Tenant* lowest = &core_.tree.root();
   if (request.got > 0) return *lowest;
-  const Tenant* child = nullptr;
   Bytes least = request.min;
-  for (const Tenant* node = request.lease->parent; node != nullptr;
-       child = node, node = node->parent) {
-    const Bytes here = left(*node, child);
+  for (Climb at(*request.lease->parent); at.node != nullptr; at.up()) {
+    const Bytes here = left(at);
     if (here < least) {
       least = here;
-      lowest = node;
+      lowest = at.node;
     }
   }
   return *lowest;
@@ -121,9 +119,10 @@ bool Planner::serve(Request& request, bool last) {
     request.got = 0;
     const Room room = core_.tree.room(*lease.parent);
     if (below || !must_spill_itself(request, room)) return false;
+    // What is promised to those before it is not there for it.
+    const Bytes there = std::min(room.bytes, std::max(Bytes{0}, least_left(request)));
     const Bytes has = lease.slack + lease.reclaimable;
-    queue_.deny(request, DenyReason::kSelfSpill, Hint::kSpill,
-                std::min(request.min - room.bytes, has));
+    queue_.deny(request, DenyReason::kSelfSpill, Hint::kSpill, std::min(request.min - there, has));
     return true;
   }
   return !revocations_.send() && grant_if_stuck(request);
@@ -160,17 +159,16 @@ void Planner::ask_for(Request& request, bool below) {
   }
 }
 
-// What the node has or will have free for further waiters.
-Bytes Planner::left(const Tenant& node, const Tenant* child) const {
-  return Tree::term(node, child) + node.revoking - node.planned;
+// What the node has or will have free for further waiters. Bytes promised out of a reserved
+// guarantee are kept free for it already.
+Bytes Planner::left(const Climb& at) {
+  return at.free() + at.node->revoking - at.node->planned + at.promised;
 }
 
 Bytes Planner::least_left(const Request& request) const {
   Bytes least = kUnlimited;
-  const Tenant* child = nullptr;
-  for (const Tenant* node = request.lease->parent; node != nullptr;
-       child = node, node = node->parent) {
-    least = std::min(least, left(*node, child));
+  for (Climb at(*request.lease->parent); at.node != nullptr; at.up()) {
+    least = std::min(least, left(at));
   }
   return least;
 }
@@ -184,11 +182,9 @@ void Planner::promise(Request& request) {
 
 Bytes Planner::short_at(const Tenant& node, const Request& request) const {
   Bytes usable = request.want - request.got;
-  const Tenant* child = nullptr;
-  for (const Tenant* at = request.lease->parent; at != &node; child = at, at = at->parent) {
-    usable = std::min(usable, left(*at, child));
-  }
-  return usable - left(node, child);
+  Climb at(*request.lease->parent);
+  for (; at.node != &node; at.up()) usable = std::min(usable, left(at));
+  return usable - left(at);
 }
 
 // Of bytes taken early from a victim that by now is the lower side, those are given back.

@@ -43,7 +43,7 @@ class Planner {
   void promise(Request& request);
   void take_back(Request& request);
   Bytes least_left(const Request& request) const;
-  Bytes left(const Tenant& node, const Tenant* child) const;
+  static Bytes left(const Climb& at);
   Bytes short_at(const Tenant& node, const Request& request) const;
   Victim find_victim(const Tenant& node, const Seek& seek) const;
   Victim descend(const Account& from, Stage stage, Bytes most) const;

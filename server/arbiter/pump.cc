@@ -58,6 +58,10 @@ bool Pump::cover_debts() {
     const Bytes room = core_.tree.cover_room(*lease->parent).bytes;
     const Bytes bytes = std::min(lease->debt, room);
     if (bytes <= 0) continue;
+    if (!core_.tree.all_shown()) {  // of those left out one may be a head by now
+      core_.tree.show_all();
+      return true;
+    }
     const bool waits =
         std::any_of(queue_.heads().begin(), queue_.heads().end(), [&](const Head& head) {
           return on_path(*head.tight, *lease->parent) && !before_head(*lease, *head.request);

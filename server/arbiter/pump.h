@@ -14,7 +14,7 @@ class Pump {
 
   /// Grants what can be granted and finds the heads anew.
   void run();
-  /// Makes debts part of their leases where the bytes are free; true if any was.
+  /// Makes debts part of their leases where the bytes are free; true if run() has to follow.
   bool cover_debts();
 
  private:

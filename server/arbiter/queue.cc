@@ -201,6 +201,8 @@ void Queue::begin_pump() {
     while (node != nullptr && !node->set_aside) node = node->parent;
     return node == nullptr;
   });
+  // Further up bytes may have come free: what it is kept from now may be nearer.
+  for (Head& head : heads_) head.tight = core_.tree.room(*head.request->lease->parent).tight;
   ++pump_;
 }
 

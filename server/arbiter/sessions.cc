@@ -212,6 +212,11 @@ void Sessions::orphaned(const Orphaned& event) {
   }
 }
 
+void Sessions::ended(const Ended& event) {
+  for (const SessionId session : event.gone) gone({session});
+  for (const Orphaned& orphan : event.left) orphaned(orphan);
+}
+
 // ---- by an admin ----
 
 void Sessions::ask(const Ask& event) {

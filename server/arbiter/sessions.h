@@ -25,6 +25,7 @@ class Sessions {
   void resumed(const Resumed& event);
   void recovered(const Recovered& event);
   void orphaned(const Orphaned& event);
+  void ended(const Ended& event);
   void ask(const Ask& event);
   void drain();
 

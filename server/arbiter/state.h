@@ -37,6 +37,7 @@ struct Arbiter::State {
   void on(const Resumed& event) { sessions.resumed(event); }
   void on(const Recovered& event) { sessions.recovered(event); }
   void on(const Orphaned& event) { sessions.orphaned(event); }
+  void on(const Ended& event) { sessions.ended(event); }
   void on(const Ask& event) { sessions.ask(event); }
   void on(const Drain&) { sessions.drain(); }
 

@@ -111,6 +111,8 @@ Counted Tree::counts_of(const Tenant& tenant) const {
   now.surplus = now.active ? std::max(Bytes{0}, tenant.net() - tenant.guarantee) : 0;
   const bool reserved = !tenant.removed && tenant.policy.mode == GuaranteeMode::kReserved;
   now.hold = std::max(reserved ? tenant.guarantee - tenant.held : 0, tenant.children_hold);
+  const Bytes own = reserved ? tenant.guarantee - tenant.held - tenant.planned : 0;
+  now.promised = now.hold - std::max(own, tenant.children_hold - tenant.children_promised);
   now.reserve = std::max(reserved ? tenant.guarantee : 0, tenant.children_reserve);
   now.excess = std::max(tenant.held - tenant.limit, tenant.children_excess);
   const bool above_guarantee = tenant.keeps() > tenant.guarantee;
@@ -157,6 +159,7 @@ void Tree::count_in_parent(const Account& node, const Counted& now) {
     parent.active_children += now.active ? 1 : -1;
   }
   parent.children_hold += now.hold - old.hold;
+  parent.children_promised += now.promised - old.promised;
   parent.children_excess += now.excess - old.excess;
   parent.children_reserve += now.reserve - old.reserve;
   for (std::size_t stage = 0; stage < now.claimable.size(); ++stage) {
@@ -277,17 +280,26 @@ void Tree::drop_lease(Lease& lease) {
 
 // ---- questions ----
 
-Bytes Tree::term(const Tenant& node, const Tenant* child) {
-  const Bytes kept = node.children_hold - (child == nullptr ? 0 : child->counted.hold);
-  return node.limit - node.held - kept;
+Climb::Climb(const Tenant& tenant)
+    : node(&tenant),
+      kept(tenant.children_hold),
+      promised(tenant.children_promised),
+      reserved(tenant.children_reserve) {}
+
+void Climb::up() {
+  const Counted& below = node->counted;
+  node = node->parent;
+  if (node == nullptr) return;
+  kept += node->children_hold - below.hold;
+  promised += node->children_promised - below.promised;
+  reserved += node->children_reserve - below.reserve;
 }
 
 Room Tree::room(const Tenant& tenant) const {
-  Room least{term(tenant, nullptr), &tenant};
-  const Tenant* child = &tenant;
-  for (const Tenant* node = tenant.parent; node != nullptr; child = node, node = node->parent) {
-    const Bytes here = term(*node, child);
-    if (here < least.bytes) least = {here, node};
+  Room least{kBytesMax, &tenant};
+  for (Climb climb(tenant); climb.node != nullptr; climb.up()) {
+    const Bytes here = climb.free();
+    if (here < least.bytes) least = {here, climb.node};
   }
   visits_ += tenant.depth + 1u;
   return least;
@@ -295,20 +307,17 @@ Room Tree::room(const Tenant& tenant) const {
 
 Room Tree::cover_room(const Tenant& tenant) const {
   Room least{kUnlimited, &tenant};
-  const Tenant* child = nullptr;
-  for (const Tenant* node = &tenant; node != nullptr; child = node, node = node->parent) {
-    const Bytes here = term(*node, child) + node->debt;
-    if (here < least.bytes) least = {here, node};
+  for (Climb climb(tenant); climb.node != nullptr; climb.up()) {
+    const Bytes covers = climb.free() + climb.node->debt;
+    if (covers < least.bytes) least = {covers, climb.node};
   }
   return least;
 }
 
 Bytes Tree::attainable(const Tenant& tenant) const {
   Bytes least = kUnlimited;
-  const Tenant* child = nullptr;
-  for (const Tenant* node = &tenant; node != nullptr; child = node, node = node->parent) {
-    const Bytes others = node->children_reserve - (child == nullptr ? 0 : child->counted.reserve);
-    least = std::min(least, node->limit - others);
+  for (Climb climb(tenant); climb.node != nullptr; climb.up()) {
+    least = std::min(least, climb.node->limit - climb.reserved);
   }
   return least;
 }

@@ -35,6 +35,19 @@ struct Room {
   const Tenant* tight = nullptr;
 };
 
+/// On the way from a tenant up to the root: what a node has free for it. The guarantees of others
+/// that are kept free below a node are kept from each node above it, too.
+struct Climb {
+  explicit Climb(const Tenant& tenant);
+  void up();
+  Bytes free() const { return node->limit - node->held - kept; }
+
+  const Tenant* node;  // null above the root
+  Bytes kept = 0;      // for guarantees off the path
+  Bytes promised = 0;  // of that, to those very waiters, by the plan under way
+  Bytes reserved = 0;  // guarantees off the path that are kept free, whether used or not
+};
+
 class Tree {
  public:
   explicit Tree(Bytes capacity);
@@ -86,8 +99,6 @@ class Tree {
   void reorder(Lease& lease) { walk_up(lease, Change{}, false); }
 
   // ---- questions ----
-  /// limit - held - what must stay free of it off the path through `child` (null: none).
-  static Bytes term(const Tenant& node, const Tenant* child);
   Room room(const Tenant& tenant) const;
   /// What a debt of a lease there may become part of the lease with.
   Room cover_room(const Tenant& tenant) const;

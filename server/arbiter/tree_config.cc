@@ -133,6 +133,8 @@ Tenant& Tree::make_tenant(std::string_view path, bool made_removed) {
     } else if (!made_removed && child->second->removed) {
       child->second->removed = false;
       child->second->policy = TenantPolicy{};
+      child->second->weight = child->second->policy.weight;
+      child->second->priority = child->second->policy.priority;
     }
     node = child->second.get();
   });

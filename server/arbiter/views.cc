@@ -40,7 +40,9 @@ LeaseView view_of(const Lease& lease) {
 }
 
 std::uint32_t sessions_below(const Tenant& tenant) {
-  auto count = static_cast<std::uint32_t>(tenant.leases.size());
+  auto count = static_cast<std::uint32_t>(
+      std::count_if(tenant.leases.begin(), tenant.leases.end(),
+                    [](const Lease* lease) { return lease->state != SessionState::kOrphan; }));
   for (const auto& [name, child] : tenant.tenants) count += sessions_below(*child);
   return count;
 }

@@ -1,16 +1,14 @@
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "server/arbiter/arbiter.h"
 
 /// \file
 /// Predicts the answer to an Acquire from the figures before it, by the text of section 2 and 3 and
 /// with none of the core's own code: the reason of a refusal at once, and a grant where nobody else
-/// waits. Where others wait, order decides; Audit and Monitor look at that.
+/// waits. Where others wait, Judge looks at what was answered, in the state it was answered in.
 
 namespace membroker::sim {
 
@@ -20,7 +18,11 @@ class Answers {
 
   /// Before an event is applied. `waits`: how many requests wait, in all.
   /// True if it foresees an answer.
-  bool before(Instant now, const arbiter::Event* event, std::size_t waits, bool replay);
+  struct Known {
+    bool replay = false;
+    bool draining = false;
+  };
+  bool before(Instant now, const arbiter::Event* event, std::size_t waits, const Known& known);
   /// After it; returns how the answer differs from the predicted one, or nothing.
   std::string after(const arbiter::Effects& effects) const;
 
@@ -31,16 +33,7 @@ class Answers {
     Bytes self_spill = 0;
     Bytes attainable = 0;
   };
-  /// Limit, what is held and what reserved guarantees keep, on the way from a tenant to the root.
-  struct Path {
-    Bytes room = 0;
-    Bytes attainable = 0;
-    bool removed = false;
-    Bytes debt = 0;  // of the tenant itself
-  };
-
-  std::optional<Denial> refusal(const arbiter::Acquire& acquire) const;
-  Path path_of(const std::string& tenant) const;
+  std::optional<Denial> refusal(const arbiter::Acquire& acquire, bool draining) const;
 
   const arbiter::Arbiter& arbiter_;
   bool predicts_ = false;

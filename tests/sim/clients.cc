@@ -120,9 +120,11 @@ void World::crash(Client& client) {
   if (left > 0 && rng_.chance(200)) {
     const SessionId orphan{++sessions_};
     orphans_.push_back(orphan);
-    apply(Orphaned{orphan, "orphan", tenants_[static_cast<std::size_t>(client.tenant)], left / 4});
+    const std::string& tenant = tenants_[static_cast<std::size_t>(client.tenant)];
+    apply(Ended{{session}, {{orphan, "orphan", tenant, left / rng_.between(1, 4)}}});
+  } else {
+    apply(Gone{session});
   }
-  apply(Gone{session});
   ++client.life;
   plan(index_of(client), Act::kOpen, rng_.between(1, 1'000));
   if (orphans_.size() > 4) {

@@ -1,6 +1,8 @@
 #include "tests/sim/monitor.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 #include <variant>
 
 #include "server/arbiter/rules.h"
@@ -19,6 +21,13 @@ bool is_one_of(const Event* event) {
 }
 
 unsigned long long number(SessionId session) { return session.value; }
+
+bool is_rolled_back(const Effects& effects) {
+  return std::any_of(effects.begin(), effects.end(), [](const Effect& effect) {
+    const auto* denied = std::get_if<Denied>(&effect);
+    return denied != nullptr && denied->reason == DenyReason::kDeadlock;
+  });
+}
 
 }  // namespace
 
@@ -39,52 +48,113 @@ void Monitor::before(Instant now, const Event* event) {
   tally_.elapsed += now - now_;
   now_ = now;
   ++tally_.events;
-  waited_before_ = waits_;
   const auto* acquire = event == nullptr ? nullptr : std::get_if<Acquire>(event);
   const bool replay = acquire != nullptr && waits_.contains({acquire->session, acquire->request});
-  if (answers_.before(now, event, waits_.size(), replay)) ++tally_.predicted;
-  revoking_before_.clear();
-  for (const LeaseView& lease : arbiter_.leases()) revoking_before_[lease.session] = lease.revoking;
-  may_rise_ = is_one_of<SetCapacity, SetTenant, RemoveTenant, Recovered, Orphaned>(event);
+  if (answers_.before(now, event, waits_.size(), {replay, draining_})) ++tally_.predicted;
+  may_rise_ = is_one_of<SetCapacity, SetTenant, RemoveTenant, Recovered, Orphaned, Ended>(event);
+  in_order_ = event == nullptr || arbiter_.next_deadline() > now;
+  wished_ = 0;
+  alarms_.clear();
   if (event != nullptr) note_event(*event);
+}
+
+void Monitor::note_acquire(const Acquire& event) {
+  const RequestKey key{event.session, event.request};
+  if (waits_.contains(key)) return;
+  const Accounts accounts(arbiter_);
+  const int lease = accounts.lease(event.session);
+  Waiter& waiter = waits_[key];
+  waiter.session = event.session;
+  waiter.id = event.request;
+  waiter.want = lease < 0 ? event.want : std::min(event.want, accounts.attainable(lease));
+  waiter.min = event.min;
+  waiter.priority = event.priority;
+  waiter.arrived = now_;
+  waiter.deadline = now_ + std::max(Millis{0}, event.wait);
+  waiter.arrival = ++arrivals_;
+}
+
+void Monitor::note_report(SessionId session, Bytes slack, Bytes reclaimable) {
+  const auto known = sessions_.find(session);
+  if (known == sessions_.end() || slack < 0 || reclaimable < 0) return;
+  ++known->second.reports;
+  known->second.before_slack = std::exchange(known->second.last_slack, slack);
+}
+
+// Each tenant above the session whose debt is then more than 1/32 of the least limit on its path.
+void Monitor::note_debt(SessionId session, Bytes more) {
+  const Accounts accounts(arbiter_);
+  const int lease = accounts.lease(session);
+  if (lease < 0 || more <= 0) return;
+  std::string path = arbiter_.lease(session)->path;
+  for (int at = accounts.node(lease).parent; at > 0; at = accounts.node(at).parent) {
+    Bytes limit = kBytesMax;
+    for (const int above : accounts.path(at)) limit = std::min(limit, accounts.node(above).limit);
+    const Bytes debt = accounts.node(at).debt + more;
+    const bool crossed = debt - more <= limit / 32;
+    if (debt > limit / 32) alarms_.push_back({path, debt, limit / 32, crossed});
+    const std::size_t slash = path.rfind('/');
+    path = slash == std::string::npos ? "" : path.substr(0, slash);
+  }
+}
+
+void Monitor::close(SessionId session) {
+  const auto known = sessions_.find(session);
+  if (known != sessions_.end()) known->second.revocation = {};
 }
 
 void Monitor::note_event(const Event& event) {
   if (const auto* acquire = std::get_if<Acquire>(&event)) {
-    const RequestKey key{acquire->session, acquire->request};
-    const Millis wait = std::max(Millis{0}, acquire->wait);
-    waits_.emplace(key, Wait{now_ + wait, acquire->want, acquire->min});
-    waited_before_.emplace(key, waits_.at(key));
+    note_acquire(*acquire);
+  } else if (const auto* opens = std::get_if<Open>(&event)) {
+    opening_ = opens->priority;
   } else if (const auto* release = std::get_if<Release>(&event)) {
     const auto known = sessions_.find(release->session);
     if (known == sessions_.end() || release->bytes > known->second.held) return;
-    known->second.held -= std::max(Bytes{0}, release->bytes);
-    if (arbiter_.lease(release->session)->revoking <= release->bytes) {
-      known->second.revocation.open = false;
-    }
+    const Bytes bytes = std::max(Bytes{0}, release->bytes);
+    known->second.held -= bytes;
+    Revocation& revocation = known->second.revocation;
+    revocation.bytes -= std::min(revocation.bytes, bytes);
+    if (revocation.bytes == 0) revocation.open = false;
   } else if (const auto* over = std::get_if<Over>(&event)) {
     const auto known = sessions_.find(over->session);
     const bool possible = over->bytes >= 0 && over->bytes <= kFigureMax - arbiter_.root().held;
-    if (known != sessions_.end() && possible) known->second.held += over->bytes;
+    if (known == sessions_.end() || !possible) return;
+    note_debt(over->session, over->bytes);
+    known->second.held += over->bytes;
   } else if (const auto* resumed = std::get_if<Resumed>(&event)) {
     const auto known = sessions_.find(resumed->session);
     if (known == sessions_.end()) return;
+    note_debt(resumed->session, resumed->held - known->second.held);
     known->second.held = resumed->held;
-    known->second.revocation.open = false;
+    known->second.reports = 0;
+    note_report(resumed->session, resumed->slack, resumed->reclaimable);
+    close(resumed->session);
   } else if (const auto* recovered = std::get_if<Recovered>(&event)) {
     sessions_[recovered->session].held = recovered->held;
+    sessions_[recovered->session].priority = recovered->priority;
   } else if (const auto* orphaned = std::get_if<Orphaned>(&event)) {
     sessions_[orphaned->id].held = orphaned->bytes;
   } else if (const auto* gone = std::get_if<Gone>(&event)) {
     sessions_.erase(gone->session);
+  } else if (const auto* ended = std::get_if<Ended>(&event)) {
+    for (const SessionId session : ended->gone) sessions_.erase(session);
+    for (const Orphaned& orphan : ended->left) sessions_[orphan.id].held = orphan.bytes;
+  } else if (const auto* report = std::get_if<Report>(&event)) {
+    note_report(report->session, report->slack, report->reclaimable);
   } else if (const auto* progress = std::get_if<Progress>(&event)) {
-    const auto known = sessions_.find(progress->session);
-    const bool closes = progress->current && progress->state != ProgressState::kWorking;
-    if (known != sessions_.end() && closes) known->second.revocation.open = false;
+    note_report(progress->session, progress->slack, progress->reclaimable);
+    if (progress->current && progress->state != ProgressState::kWorking) close(progress->session);
   } else if (const auto* suspect = std::get_if<Suspect>(&event)) {
-    sessions_[suspect->session].revocation.open = false;
+    close(suspect->session);
   } else if (const auto* fence = std::get_if<Fence>(&event)) {
-    sessions_[fence->session].revocation.open = false;
+    close(fence->session);
+  } else if (const auto* wish = std::get_if<Ask>(&event)) {
+    const Accounts accounts(arbiter_);
+    const int lease = accounts.lease(wish->session);
+    if (lease >= 0) wished_ = std::min(wish->bytes, accounts.claim(lease));
+  } else if (std::holds_alternative<Drain>(event)) {
+    draining_ = true;
   }
 }
 
@@ -94,6 +164,7 @@ void Monitor::on(const Opened& effect) {
   Session& session = sessions_[effect.session];
   session.held = effect.floor;
   session.floor = effect.floor;
+  session.priority = opening_;
 }
 
 void Monitor::on(const Granted& effect) {
@@ -108,18 +179,20 @@ void Monitor::on(const Granted& effect) {
   if (effect.bytes < wait->second.min || effect.bytes > wait->second.want) {
     complain("a grant is not between min and want");
   }
-  waits_.erase(wait);
+  if (draining_) complain("a grant while draining");
+  answered_.insert(waits_.extract(wait));
   sessions_[effect.session].held += effect.bytes;
 }
 
 void Monitor::on(const Denied& effect) {
   ++tally_.denials[effect.reason];
   const auto wait = waits_.find({effect.session, effect.request});
-  if (wait != waits_.end()) denied_now_[effect.session] += wait->second.want;
-  if (waits_.erase({effect.session, effect.request}) == 0) {
+  if (wait == waits_.end()) {
     complain(strf("request %llu was denied, but none waits",
                   static_cast<unsigned long long>(effect.request.value)));
+    return;
   }
+  answered_.insert(waits_.extract(wait));
 }
 
 void Monitor::on(const Revoke& effect) {
@@ -138,16 +211,18 @@ void Monitor::on(const Revoke& effect) {
   if (effect.deadline <= now_ || effect.deadline > revocation.opened + 60'000) {
     complain("a deadline is out of its bounds");
   }
+  increments_.back() = effect.bytes - revocation.bytes;
   revocation.open = true;
+  revocation.bytes = effect.bytes;
   revocation.deadline = effect.deadline;
-  if (effect.reason == RevokeReason::kFairShare) asked_fairly_.push_back(effect);
 }
 
 void Monitor::on(const Withdraw& effect) {
   ++tally_.withdrawals;
   Session& session = sessions_[effect.session];
   if (!session.revocation.open) complain("a revocation was withdrawn that was not open");
-  session.revocation.open = false;
+  if (session.revocation.bytes != effect.bytes) complain("not what was asked is withdrawn");
+  session.revocation = {};
 }
 
 void Monitor::on(const Overdue& effect) {
@@ -155,10 +230,23 @@ void Monitor::on(const Overdue& effect) {
   Session& session = sessions_[effect.session];
   if (!session.revocation.open) complain("a revocation became overdue that was not open");
   if (effect.bytes <= 0 || effect.bytes > session.held) complain("overdue bytes make no sense");
-  session.revocation.open = false;
+  session.revocation = {};
 }
 
-void Monitor::on(const Rejected&) { ++tally_.rejected; }
+void Monitor::on(const DebtOverCap& effect) {
+  ++tally_.alarms;
+  const DebtOverCap* due = raised_ < alarms_.size() ? &alarms_[raised_] : nullptr;
+  const bool same = due != nullptr && due->tenant == effect.tenant && due->debt == effect.debt &&
+                    due->cap == effect.cap && due->crossed == effect.crossed;
+  if (!same) complain("an alarm of a debt that is not above its cap: \"" + effect.tenant + "\"");
+  ++raised_;
+}
+
+void Monitor::on(const Rejected&) {
+  ++tally_.rejected;
+  wished_ = 0;
+  alarms_.clear();
+}
 
 // ---- after ----
 
@@ -170,24 +258,20 @@ void Monitor::hash(std::int64_t value) {
 }
 
 std::string Monitor::after(Instant now, const Event* event, const Effects& effects) {
-  asked_fairly_.clear();
-  denied_now_.clear();
+  answered_.clear();
+  increments_.clear();
+  raised_ = 0;
   for (const Effect& effect : effects) {
+    increments_.push_back(0);
     std::visit([this](const auto& kind) { on(kind); }, effect);
+  }
+  if (raised_ < alarms_.size()) {
+    complain("the debt of \"" + alarms_[raised_].tenant + "\" is above its cap without an alarm");
   }
   if (const std::string unforeseen = answers_.after(effects); !unforeseen.empty()) {
     complain(unforeseen);
   }
-  if (policy_ == PolicyKind::kFair) {
-    // A revocation keeps its reason also when an admin's wish tops it up.
-    const Ask* wish = event == nullptr ? nullptr : std::get_if<Ask>(event);
-    for (const Revoke& effect : asked_fairly_) {
-      const bool wished = wish != nullptr && wish->session == effect.session && !effect.opened;
-      if (!wished) check_fairness(effect);
-    }
-  } else if (!asked_fairly_.empty()) {
-    complain("a first-come policy asked for a fair share");
-  }
+  if (in_order_) judge_effects(event, effects);
   if (!effects.empty()) {
     hash(now.ms);
     for (const char c : effects_text(effects, {})) hash(c);
@@ -222,10 +306,19 @@ void Monitor::check_sessions(const Event* event) {
                     number(lease.session), static_cast<long long>(lease.held),
                     static_cast<long long>(session.held)));
     }
+    Bytes wants = 0;
+    for (auto wait = waits_.lower_bound({lease.session, {}});
+         wait != waits_.end() && wait->first.first == lease.session; ++wait) {
+      wants += wait->second.want;
+    }
+    if (wants != lease.waiting)
+      complain(strf("session %llu waits for %lld bytes, not %lld", number(lease.session),
+                    static_cast<long long>(lease.waiting), static_cast<long long>(wants)));
     const bool may_fall = is_one_of<Release, Resumed, Progress>(event);
     if (lease.overdue < session.overdue && !may_fall) complain("overdue bytes were forgotten");
     session.overdue = lease.overdue;
-    if (session.revocation.open != (lease.revoking > 0)) {
+    const Revocation& revocation = session.revocation;
+    if (revocation.open != (lease.revoking > 0) || revocation.bytes != lease.revoking) {
       complain(strf("session %llu: a revocation was opened or closed without a word",
                     number(lease.session)));
     }
@@ -252,86 +345,100 @@ void Monitor::check_limits() {
   over_before_ = over;
 }
 
-// ---- invariant 5 ----
+// ---- each effect in the state it was made in ----
 
-bool Monitor::someone_is_over() const {
-  const std::vector<TenantView> tenants = arbiter_.tenants();
-  return arbiter_.root().debt > 0 || arbiter_.root().held > arbiter_.capacity() ||
-         std::any_of(tenants.begin(), tenants.end(),
-                     [](const TenantView& tenant) { return tenant.held > tenant.limit; });
+// The least of the last two reports' slacks; nothing before the second.
+Bytes Monitor::idle(const LeaseView& lease) const {
+  const auto known = sessions_.find(lease.session);
+  if (known == sessions_.end() || lease.state != SessionState::kActive) return 0;
+  if (known->second.reports < 2) return 0;
+  return std::min({known->second.last_slack, known->second.before_slack, lease.slack, lease.held});
 }
 
-void Monitor::check_fairness(const Revoke& effect) {
-  // A revocation keeps its reason when it is topped up for a debt or for a limit.
-  if (!effect.opened && someone_is_over()) return;
-  ++tally_.fairness_checks;
-  // What was denied in this step was demanded while it was planned for.
-  std::map<SessionId, Bytes> demands;
-  for (const auto& [session, want] : denied_now_) {
-    const auto lease = arbiter_.lease(session);
-    if (lease) demands[session] = lease->held + lease->waiting + std::min(want, kUnlimited);
-  }
-  const FairShares shares(arbiter_, demands);
-  const int victim = shares.lease(effect.session);
-  const Bytes before = effect.opened ? 0 : revoking_before_[effect.session];
-  const Bytes asked = effect.bytes - before;
-  std::string sides;
-  Bytes claimed = 0;  // one revocation may serve several requests
-  for (const auto& [key, wait] : waited_before_) {
-    const int asker = shares.lease(key.first);
-    if (asker < 0 || asker == victim) continue;
-    std::string why;
-    claimed = saturating_add(claimed, fair_claim(shares, {victim, asker, asked, wait.want}, &why));
-    if (claimed >= asked) return;
-    sides += "\n  for request " + std::to_string(key.second.value) + ": " + why;
-  }
-  const auto figures = [&](const std::string& name, const FairShares::Node& node) {
-    sides += strf("\n  %s: held %s, revoking %s, waiting %s, fair share %s", name.c_str(),
-                  format_bytes(node.held).c_str(), format_bytes(node.revoking).c_str(),
-                  format_bytes(node.waiting).c_str(), format_bytes(node.share).c_str());
+// One plan's revocations come together, in the order in which they were first asked for; only when
+// all are asked is it fair. How many of those that follow belong to the same plan cannot be seen,
+// but for one thing: it asks nobody twice.
+void Monitor::judge_revocations(Accounts& accounts, const Effects& effects, const Run& run) {
+  const auto revoke_at = [&](std::size_t i) -> const Revoke& {
+    return std::get<Revoke>(effects[i]);
   };
-  for (const TenantView& tenant : arbiter_.tenants()) {
-    figures("\"" + tenant.path + "\"", shares.node(shares.tenant(tenant.path)));
+  std::vector<Accounts> after{accounts};  // from the last on
+  for (std::size_t i = run.last; i >= run.first && i <= run.last; --i) {
+    accounts.add(accounts.lease(revoke_at(i).session), {.revoking = -increments_[i]});
+    if (i > run.first) after.push_back(accounts);
   }
-  complain(strf("session %llu is asked for %lld bytes that nobody has a fair claim to",
-                number(effect.session), static_cast<long long>(asked)) +
-           sides);
+  const Judge judge(arbiter_, policy_, now_);
+  for (std::size_t i = run.first; i <= run.last; ++i) {
+    ++tally_.fairness_checks;
+    const Bytes wished = i == run.first_of_wish ? wished_ : 0;
+    std::set<SessionId> asked;
+    std::string wrong;
+    for (std::size_t end = i; end <= run.last && asked.insert(revoke_at(end).session).second;
+         ++end) {
+      const Judge::Asked what{increments_[i], wished, draining_};
+      wrong = judge.revoke(after[run.last - end], waits_, revoke_at(i), what);
+      if (wrong.empty()) break;
+    }
+    complain(wrong);
+  }
 }
 
-// What the victim may be asked for on behalf of the asker, and why it is not more.
-Bytes Monitor::fair_claim(const FairShares& shares, const Move& move, std::string* why) const {
-  const auto& [victim, asker, asked, want] = move;
-  const std::vector<int> victims = shares.path(victim);
-  int asker_side = asker;
-  int common = shares.node(asker).parent;
-  while (std::find(victims.begin(), victims.end(), common) == victims.end()) {
-    asker_side = common;
-    common = shares.node(common).parent;
+// Deadlines that pass come first: what is before the last of them had another state.
+void Monitor::judge_effects(const Event* event, const Effects& effects) {
+  Accounts accounts(arbiter_);
+  for (const LeaseView& lease : arbiter_.leases()) {
+    accounts.describe(accounts.lease(lease.session), sessions_[lease.session].priority,
+                      idle(lease));
   }
-  int victim_side = victim;
-  for (const int node : victims) {
-    if (node == common) break;
-    victim_side = node;
-    const FairShares::Node& account = shares.node(node);
-    // What is asked below it for its own waiters, in the same step, it does not lose.
-    const Bytes within = account.waiting > 0 ? account.revoking - asked : 0;
-    if (account.keeps() + std::max(Bytes{0}, within) < account.guarantee) {
-      *why = "below its guarantee";
-      return 0;
+  const Judge judge(arbiter_, policy_, now_);
+  // What a rollback frees is for the next settle.
+  if (!is_rolled_back(effects)) complain(judge.rest(accounts, waits_));
+  const Ask* wish = event == nullptr ? nullptr : std::get_if<Ask>(event);
+  std::size_t first_of_wish = effects.size();
+  for (std::size_t i = effects.size(); i-- > 0 && wish != nullptr;) {
+    const auto* revoke = std::get_if<Revoke>(&effects[i]);
+    if (revoke != nullptr && revoke->session == wish->session) first_of_wish = i;
+  }
+  if (wished_ > 0 && first_of_wish == effects.size()) complain("an admin's wish was forgotten");
+  for (std::size_t i = effects.size(); i-- > 0 && wrong_.empty();) {
+    const auto lease_of = [&](const auto& effect) { return accounts.lease(effect.session); };
+    if (std::holds_alternative<Overdue>(effects[i])) break;
+    if (std::holds_alternative<Revoke>(effects[i])) {
+      std::size_t first = i;
+      while (first > 0 && std::holds_alternative<Revoke>(effects[first - 1])) --first;
+      judge_revocations(accounts, effects, {first, i, first_of_wish});
+      i = first;
+    } else if (const auto* granted = std::get_if<Granted>(&effects[i])) {
+      auto answer = answered_.extract({granted->session, granted->request});
+      const Waiter& waiter = waits_.insert(std::move(answer)).position->second;
+      accounts.add(lease_of(*granted), {.held = -granted->bytes, .waiting = waiter.want});
+      if (waits_.size() > 1) ++tally_.chosen_of_several;
+      complain(judge.grant(accounts, waits_, waiter, granted->bytes));
+    } else if (const auto* denied = std::get_if<Denied>(&effects[i])) {
+      if (lease_of(*denied) < 0) break;
+      auto answer = answered_.extract({denied->session, denied->request});
+      const Waiter& waiter = waits_.insert(std::move(answer)).position->second;
+      accounts.add(lease_of(*denied), {.waiting = waiter.want});
+      complain(judge.denial(accounts, waits_, waiter, *denied));
+    } else if (const auto* withdraw = std::get_if<Withdraw>(&effects[i])) {
+      accounts.add(lease_of(*withdraw), {.revoking = withdraw->bytes});
+    } else if (const auto* covered = std::get_if<Covered>(&effects[i])) {
+      accounts.add(lease_of(*covered), {.debt = covered->bytes});
+      Accounts pumped = accounts;
+      for (std::size_t j = i; j-- > 0;) {
+        const auto* before = std::get_if<Covered>(&effects[j]);
+        if (before == nullptr) break;
+        pumped.add(lease_of(*before), {.debt = before->bytes});
+      }
+      complain(judge.cover(accounts, pumped, waits_, *covered));
     }
   }
-  const FairShares::Node& loses = shares.node(victim_side);
-  const FairShares::Node& gains = shares.node(asker_side);
-  if (loses.debt + loses.overdue + gains.debt + gains.overdue > 0) return kBytesMax;
-  const Bytes tolerance = 2 * arbiter_.chunk() + want / 32;
-  const Bytes keeps = loses.keeps() + 3 * loses.idle_most;
-  if (keeps >= loses.share - tolerance) return kBytesMax;
-  *why = strf("one side keeps %s (idle %s) of its share of %s, the other %s of %s",
-              format_bytes(loses.keeps()).c_str(), format_bytes(loses.idle_most).c_str(),
-              format_bytes(loses.share).c_str(), format_bytes(gains.keeps()).c_str(),
-              format_bytes(gains.share).c_str());
-  const Bytes lacks = gains.share + tolerance - gains.keeps();
-  return std::clamp(lacks, Bytes{0}, saturating_add(want, arbiter_.chunk()));
+  for (const Effect& effect : effects) {
+    const auto* granted = std::get_if<Granted>(&effect);
+    const auto* denied = std::get_if<Denied>(&effect);
+    if (granted != nullptr) waits_.erase({granted->session, granted->request});
+    if (denied != nullptr) waits_.erase({denied->session, denied->request});
+  }
 }
 
 std::string Monitor::at_end() const {

@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "server/arbiter/arbiter.h"
+#include "tests/sim/accounts.h"
 #include "tests/sim/answers.h"
-#include "tests/sim/fair_share.h"
+#include "tests/sim/judge.h"
 
 /// \file
-/// Watches an arbiter from outside, step by step, with a model of its own: what one state cannot
-/// show (section 8 of the specification).
+/// Watches an arbiter from outside, step by step, with books of its own: what one state cannot
+/// show (section 8 of the specification). After a step its effects are undone one by one, and each
+/// is judged in the state it was made in.
 
 namespace membroker::sim {
 
@@ -27,8 +29,10 @@ struct Tally {
   std::uint64_t overdue = 0;
   std::uint64_t covered = 0;
   std::uint64_t rejected = 0;
-  std::uint64_t fairness_checks = 0;
-  std::uint64_t predicted = 0;  // answers
+  std::uint64_t alarms = 0;             // of debts
+  std::uint64_t fairness_checks = 0;    // revocations judged
+  std::uint64_t chosen_of_several = 0;  // grants judged with others waiting
+  std::uint64_t predicted = 0;          // answers
   Bytes peak_held = 0;
   double held_integral = 0;  // bytes x ms of what was held
   Millis elapsed = 0;
@@ -54,6 +58,7 @@ class Monitor {
  private:
   struct Revocation {
     bool open = false;
+    Bytes bytes = 0;  // still asked
     Instant opened;
     Instant deadline;
   };
@@ -61,16 +66,19 @@ class Monitor {
     Bytes held = 0;
     Bytes floor = 0;
     Bytes overdue = 0;
+    std::int32_t priority = 0;
     Revocation revocation;
-  };
-  struct Wait {
-    Instant deadline;
-    Bytes want = 0;
-    Bytes min = 0;
+    int reports = 0;
+    Bytes last_slack = 0;    // of the last report
+    Bytes before_slack = 0;  // and the one before
   };
   using RequestKey = std::pair<SessionId, RequestId>;
 
   void note_event(const arbiter::Event& event);
+  void note_acquire(const arbiter::Acquire& event);
+  void note_report(SessionId session, Bytes slack, Bytes reclaimable);
+  void note_debt(SessionId session, Bytes more);
+  void close(SessionId session);
   void on(const arbiter::Opened& effect);
   void on(const arbiter::OpenRefused&) {}
   void on(const arbiter::Granted& effect);
@@ -79,22 +87,22 @@ class Monitor {
   void on(const arbiter::Withdraw& effect);
   void on(const arbiter::Overdue& effect);
   void on(const arbiter::Covered&) { ++tally_.covered; }
-  void on(const arbiter::DebtOverCap&) {}
+  void on(const arbiter::DebtOverCap& effect);
   void on(const arbiter::OverduePolicy&) {}
   void on(const arbiter::Rejected&);
 
   void check_answered();
   void check_sessions(const arbiter::Event* event);
   void check_limits();
-  bool someone_is_over() const;
-  void check_fairness(const arbiter::Revoke& effect);
-  struct Move {
-    int victim = 0;  // as nodes of the shares
-    int asker = 0;
-    Bytes asked = 0;  // of the victim, for whomever
-    Bytes want = 0;   // of the asker
+  void judge_effects(const arbiter::Event* event, const arbiter::Effects& effects);
+  /// Effects that are all revocations.
+  struct Run {
+    std::size_t first = 0;
+    std::size_t last = 0;
+    std::size_t first_of_wish = 0;  // the one that carries an admin's wish
   };
-  Bytes fair_claim(const FairShares& shares, const Move& move, std::string* why) const;
+  void judge_revocations(Accounts& accounts, const arbiter::Effects& effects, const Run& run);
+  Bytes idle(const arbiter::LeaseView& lease) const;
   void complain(const std::string& what);
   void hash(std::int64_t value);
 
@@ -105,13 +113,18 @@ class Monitor {
   std::string wrong_;
   Tally tally_;
   std::map<SessionId, Session> sessions_;
-  std::map<RequestKey, Wait> waits_;
-  std::map<RequestKey, Wait> waited_before_;  // as the step began
-  std::map<SessionId, Bytes> revoking_before_;
-  std::vector<arbiter::Revoke> asked_fairly_;  // in this step
-  std::map<SessionId, Bytes> denied_now_;      // wants
-  std::map<std::string, Bytes> over_before_;   // held - debt - limit, where above 0
-  bool may_rise_ = false;                      // a cut or a recovered session may put a node over
+  Waiters waits_;
+  Waiters answered_;  // in this step
+  std::uint64_t arrivals_ = 0;
+  bool in_order_ = false;  // no deadline passes before the event of this step is applied
+  bool draining_ = false;
+  std::int32_t opening_ = 0;                  // the priority of the session that this step opens
+  Bytes wished_ = 0;                          // by an admin in this step, of one session
+  std::vector<Bytes> increments_;             // what each effect asked for more, in this step
+  std::vector<arbiter::DebtOverCap> alarms_;  // that this step must raise
+  std::size_t raised_ = 0;
+  std::map<std::string, Bytes> over_before_;  // held - debt - limit, where above 0
+  bool may_rise_ = false;                     // a cut or a recovered session may put a node over
 };
 
 }  // namespace membroker::sim

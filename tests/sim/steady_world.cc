@@ -136,20 +136,22 @@ void SteadyWorld::answer(std::size_t index) {
 }
 
 void SteadyWorld::judge() {
-  std::map<SessionId, Bytes> demands;
+  Accounts accounts(arbiter_);
   for (const Client& client : clients_) {
-    demands[client.session] = client.demand;
+    const int lease = accounts.lease(client.session);
+    const Bytes lacks = std::max(Bytes{0}, client.demand - accounts.node(lease).held);
+    accounts.add(lease, {.waiting = lacks - accounts.node(lease).waiting});
     result_.demand += client.demand;
   }
   result_.held = arbiter_.root().held;
-  const FairShares shares(arbiter_, demands);
-  for (const auto& [session, index] : shares.leases()) {
-    const FairShares::Node& lease = shares.node(index);
-    if (lease.held >= lease.share - 2 * arbiter_.chunk()) continue;
+  const FairShares shares(accounts);
+  for (const auto& [session, lease] : accounts.leases()) {
+    const Bytes held = accounts.node(lease).held;
+    if (held >= shares.of(lease) - 2 * arbiter_.chunk()) continue;
     result_.wrong = strf("--seed=%llu: session %llu holds %s of its fair share of %s",
                          static_cast<unsigned long long>(options_.seed),
-                         static_cast<unsigned long long>(session.value),
-                         format_bytes(lease.held).c_str(), format_bytes(lease.share).c_str());
+                         static_cast<unsigned long long>(session.value), format_bytes(held).c_str(),
+                         format_bytes(shares.of(lease)).c_str());
   }
 }
 

@@ -14,6 +14,7 @@ set(MEMBROKER_PUBLIC_HEADERS
   client/include/membroker/detail/credit_shard.h
   client/include/membroker/membroker.h
   client/include/membroker/memory_pool.h
+  client/include/membroker/pool_metrics.h
   client/include/membroker/pool_watch.h
   client/include/membroker/spill.h
   client/include/membroker/testing.h

@@ -270,7 +270,7 @@ void Broker::session_due(Session& session) {
 }
 
 void Broker::suspect(Session& session, const char* why) {
-  if (session.state == SessionState::kActive) {
+  if (session.state == SessionState::kActive && !restarting_) {
     session.state = SessionState::kSuspect;
     session.suspect_since = now_;
     ++counters_.sessions_suspected;
@@ -301,7 +301,8 @@ void Broker::end_stream(ConnectionId connection, EndCode code, std::string messa
   const ConnectionRecord record = found->second;
   hello_timers_.erase({record.hello_by, connection});
   connections_.erase(found);
-  if (code != EndCode::kOk) {
+  // When the daemon goes away all streams end, which says nothing of their clients.
+  if (code != EndCode::kOk && !restarting_) {
     ++counters_.streams_refused;
     spdlog::warn("stream_ended connection={} session={} pid={} uid={} why={}", connection.value,
                  record.session.value, record.peer.pid, record.peer.uid, log_text(message));
@@ -315,7 +316,7 @@ void Broker::end_stream(ConnectionId connection, EndCode code, std::string messa
 }
 
 /// The end of a session.
-void Broker::forget(Session& session, const char* why) {
+void Broker::forget(Session& session, const char* why, bool ram_ended) {
   spdlog::info("session_gone session={} tenant={} pid={} client={} why={}", session.id.value,
                session.tenant, session.peer.pid, log_text(session.client_name), why);
   note("session_gone", session, fmt::format("why={}", why));
@@ -325,22 +326,22 @@ void Broker::forget(Session& session, const char* why) {
     detach(session);
     end_stream(connection, EndCode::kOk, "the session has ended");
   }
-  drop(session);
+  drop(session, ram_ended);
 }
 
-/// Everything it held is free, in the ledger before in the arbiter.
-void Broker::drop(Session& session) {
+/// Everything it held is free, in the ledger before in the arbiter. `ram_ended`: the arbiter of the
+/// first resource knows already.
+void Broker::drop(Session& session, bool ram_ended) {
   const SessionId id = session.id;
   for (const SessionLease& lease : session.leases) {
     ledger_.release(lease.slot);
-    feed(lease.resource, arbiter::Gone{id});
+    if (lease.resource > 0 || !ram_ended) feed(lease.resource, arbiter::Gone{id});
   }
   timers_.erase({session.timer, id});
   const auto process = by_process_.find(session.peer.key());
   process->second.erase(id);
   if (process->second.empty()) by_process_.erase(process);
-  const auto uid = sessions_of_uid_.find(session.peer.uid);
-  if (--uid->second == 0) sessions_of_uid_.erase(uid);
+  give_up_place(session.peer);
   sessions_.erase(id);
 }
 

@@ -78,8 +78,8 @@ class Broker {
   /// in `left`. Sessions whose image is not known stay.
   void process_execed(const Peer& peer, std::uint64_t image, Instant now,
                       const std::vector<Kin>& left = {});
-  /// What a process of take_orphans() holds now.
-  void orphan_measured(const Peer& process, Bytes share, Instant now);
+  /// What processes of take_orphans() hold now.
+  void orphans_measured(const std::vector<MeasuredShare>& shares, Instant now);
   /// Everything whose time has come by `now`.
   void expire(Instant now);
   Instant next_deadline() const;
@@ -94,8 +94,10 @@ class Broker {
   std::vector<StreamEnd> take_ended();
 
   // ---- to processes ----
-  /// Orphans since the last call: what they hold is to be told to orphan_measured().
+  /// Orphans since the last call: what they hold is to be told to orphans_measured().
   std::vector<Peer> take_orphans();
+  /// Processes since the last call that may be watched but need not be any more.
+  std::vector<Peer> take_unneeded();
 
   // ---- to watchers ----
   /// What was noteworthy since the last call; of more than kEventsKeptMax the first ones.
@@ -154,22 +156,27 @@ class Broker {
   void detach(Session& session);
   void end_stream(ConnectionId connection, EndCode code, std::string message);
   void end_stream(ConnectionId connection, const Error& why);
-  void forget(Session& session, const char* why);
-  void drop(Session& session);
+  void forget(Session& session, const char* why, bool ram_ended = false);
+  void drop(Session& session, bool ram_ended = false);
   Session* find(SessionId id);
 
   // broker_processes.cc
-  void end_sessions_of(const Peer& peer, const std::set<SessionId>& ids, const char* why,
-                       const std::vector<Kin>& left);
-  void leave_orphans(const Peer& parent, const Estate& estate, const std::vector<Kin>& left);
-  bool open_orphan(Orphan orphan);
-  void charge(Orphan& orphan);
-  void recharge(Orphan& orphan, Bytes bytes);
-  void end_orphan(const ProcessKey& process, const char* why);
-  void add_orphan(const Orphan& orphan, Snapshot* out) const;  // snapshot.cc
+  void end_process(const Peer& peer, const std::set<SessionId>& ids, bool orphan, const char* why,
+                   const std::vector<Kin>& left);
+  std::vector<Orphan> heirs(const Peer& parent, const Estate& estate, const std::vector<Kin>& left,
+                            std::size_t freed);
+  bool watch_orphan(Orphan& orphan);
+  std::size_t orphan_places(uid_t uid, std::size_t freed) const;
+  void put_on_record(Orphan& orphan);
+  void enter(Orphan orphan);
+  void recharge_orphans();
+  void forget_orphan(const ProcessKey& process, const char* why);
+  void give_up_place(const Peer& process);
+  void recover_orphan(const LedgerEntry& entry);
+  void recover_orphans(const std::vector<LedgerEntry>& entries);
+  void add_orphans(Snapshot* out) const;  // snapshot.cc
 
   // broker_recover.cc
-  void recover_orphan(const LedgerEntry& entry);
   void set_up_tenants();
   void recover(const std::vector<LedgerEntry>& entries);
   void recover_session(const std::vector<LedgerEntry>& slots);
@@ -182,6 +189,7 @@ class Broker {
   Status check_resume(const Session& session, const HelloRequest& request) const;
   Status check_new(const HelloRequest& request, const Peer& peer) const;
   Status check_tenant(const std::string& path, const Peer& peer) const;
+  Status check_watched(const Peer& peer) const;
   Status check_room(const Peer& peer) const;
   Status check_totals(const SessionLease& lease, const LedgerTotals& claimed) const;
   Result<Session*> open_session(const HelloRequest& request, const Peer& peer);
@@ -266,7 +274,7 @@ class Broker {
   std::map<SessionId, std::unique_ptr<Session>> sessions_;
   std::map<ProcessKey, std::set<SessionId>> by_process_;
   std::map<ProcessKey, Orphan> orphans_;
-  std::map<uid_t, std::uint32_t> sessions_of_uid_;
+  std::map<uid_t, std::uint32_t> places_of_uid_;  // of sessions and orphans
   std::map<ConnectionId, ConnectionRecord> connections_;
   std::set<std::pair<Instant, SessionId>> timers_;
   std::set<std::pair<Instant, ConnectionId>> hello_timers_;
@@ -281,6 +289,7 @@ class Broker {
   std::vector<SessionId> ready_;
   std::vector<StreamEnd> ended_;
   std::vector<Peer> fresh_orphans_;
+  std::vector<Peer> unneeded_;
   std::vector<BrokerEvent> events_;
   std::uint64_t last_event_ = 0;
   std::optional<Bytes> opened_floor_;   // of the Open that is being fed

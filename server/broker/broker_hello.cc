@@ -19,6 +19,8 @@ void Broker::hello(ConnectionId connection, ConnectionRecord& record,
   const bool resumed = session != nullptr;
   if (resumed) {
     if (auto ok = check_resume(*session, *request); !ok) return end_stream(connection, ok.error());
+    // Where the daemon found the session at its start it may have failed to.
+    if (auto ok = check_watched(record.peer); !ok) return end_stream(connection, ok.error());
     replace_stream(*session);
     if (auto ok = resume_session(*session, *request); !ok) {
       return end_stream(connection, ok.error());
@@ -73,12 +75,15 @@ Status Broker::check_new(const HelloRequest& request, const Peer& peer) const {
                             recovering_until_ - now_));
   }
   if (auto ok = check_room(peer); !ok) return ok;
-  // Asked last: it costs system calls. A process that has ended already would never be let go.
-  if (auto watched = watch_(peer); !watched) {
-    return fail(ErrorCode::kUnsupported, fmt::format("process {} cannot be watched: {}", peer.pid,
-                                                     watched.error().message()));
-  }
-  return {};
+  return check_watched(peer);  // last: it costs system calls
+}
+
+/// A process that has ended already would never be let go.
+Status Broker::check_watched(const Peer& peer) const {
+  const Status watched = watch_(peer);
+  if (watched) return {};
+  return fail(ErrorCode::kUnsupported,
+              fmt::format("process {} cannot be watched: {}", peer.pid, watched.error().message()));
 }
 
 /// The nearest tenant upwards that names users or groups decides; if none does, everybody may.
@@ -108,12 +113,12 @@ Status Broker::check_tenant(const std::string& path, const Peer& peer) const {
 
 Status Broker::check_room(const Peer& peer) const {
   const BrokerLimits& limits = config_.limits;
-  if (sessions_.size() >= limits.sessions_max) {
+  if (sessions_.size() + orphans_.size() >= limits.sessions_max) {
     return fail(ErrorCode::kResourcesExhausted,
                 fmt::format("all {} sessions are taken (sessions_max)", limits.sessions_max));
   }
-  const auto uid = sessions_of_uid_.find(peer.uid);
-  if (uid != sessions_of_uid_.end() && uid->second >= limits.sessions_per_uid_max) {
+  const auto uid = places_of_uid_.find(peer.uid);
+  if (uid != places_of_uid_.end() && uid->second >= limits.sessions_per_uid_max) {
     return fail(ErrorCode::kResourcesExhausted,
                 fmt::format("uid {} has all its {} sessions (sessions_per_uid_max)", peer.uid,
                             limits.sessions_per_uid_max));
@@ -123,7 +128,7 @@ Status Broker::check_room(const Peer& peer) const {
 
 void Broker::enter(std::unique_ptr<Session> session) {
   by_process_[session->peer.key()].insert(session->id);
-  ++sessions_of_uid_[session->peer.uid];
+  ++places_of_uid_[session->peer.uid];
   const SessionId id = session->id;
   sessions_[id] = std::move(session);
 }

@@ -33,9 +33,7 @@ void Broker::recover(const std::vector<LedgerEntry>& entries) {
     if (entry.identity.orphan_of == 0) by_session[entry.identity.session].push_back(entry);
   }
   for (const auto& [id, slots] : by_session) recover_session(slots);
-  for (const LedgerEntry& entry : entries) {
-    if (entry.identity.orphan_of != 0) recover_orphan(entry);
-  }
+  recover_orphans(entries);
 }
 
 void Broker::recover_session(const std::vector<LedgerEntry>& slots) {

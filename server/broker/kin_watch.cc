@@ -17,9 +17,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Copied while the lock is held: without its groups a copy allocates nothing.
 struct Followed {
   Peer peer;
-  std::vector<Kin> kin;
+  std::shared_ptr<const std::vector<Kin>> kin = std::make_shared<std::vector<Kin>>();
 };
 
 struct Measured {
@@ -67,21 +68,56 @@ class ProcessTable {
   std::unordered_map<pid_t, std::vector<pid_t>> children_;
 };
 
-bool is_alive(const Peer& peer) {
+// A process whose files cannot be read may live.
+bool may_live(const Peer& peer) {
   const auto start_time = process_start_time(peer.pid);
-  return start_time && *start_time == peer.start_time;
+  return start_time ? *start_time == peer.start_time
+                    : start_time.error().code() != ErrorCode::kNotFound;
 }
 
-// Whether the process runs the image. One that cannot be seen may.
-enum class Image { kSame, kOther, kUnseen };
+// Whether the process runs the image. None: it has ended, or is within an exec; hidden: the daemon
+// has no right to see it; unread: that failed just now.
+enum class Image { kSame, kOther, kNone, kHidden, kUnread };
 Image compare_image(const Peer& peer) {
   const auto image = process_image(peer.pid);
-  if (!image) {
-    const bool denied = image.error().code() == ErrorCode::kPermissionDenied;
-    return denied ? Image::kUnseen : Image::kOther;
+  if (image && peer.image == kImageUnknown) return Image::kHidden;
+  if (image) return *image == peer.image ? Image::kSame : Image::kOther;
+  switch (image.error().code()) {
+    case ErrorCode::kNotFound: return Image::kNone;
+    case ErrorCode::kPermissionDenied: return Image::kHidden;
+    default: return Image::kUnread;
   }
-  if (peer.image == kImageUnknown) return Image::kUnseen;
-  return *image == peer.image ? Image::kSame : Image::kOther;
+}
+
+bool holds_nothing(Image image) { return image == Image::kOther || image == Image::kNone; }
+
+// Those that may live and run the image still, with what they hold now.
+std::vector<Kin> left_of(std::vector<Kin> kin) {
+  std::erase_if(kin, [](const Kin& one) {
+    return !may_live(one.process) || holds_nothing(compare_image(one.process));
+  });
+  for (Kin& one : kin) {
+    const auto resident = process_resident(one.process.pid);
+    one.bytes = resident ? std::optional(*resident) : std::nullopt;
+  }
+  return kin;
+}
+
+// Who is below the process and runs its image, besides those known.
+void find_kin(const Peer& peer, const ProcessTable& table, std::vector<Kin>* kin) {
+  std::erase_if(*kin, [&](const Kin& one) { return !table.has(one.process); });
+  for (const ProcessEntry& entry : table.below(peer, *kin)) {
+    Kin one;
+    one.process = {entry.pid, peer.uid, peer.gid, entry.start_time, peer.image};
+    kin->push_back(std::move(one));
+  }
+  std::erase_if(*kin, [&](Kin& one) {
+    one.process.image = peer.image;
+    const Image image = compare_image(one.process);
+    if (image != Image::kUnread) one.measurable = image == Image::kSame;
+    return holds_nothing(image);
+  });
+  if (kin->size() > KinWatch::kKinMax) kin->resize(KinWatch::kKinMax);
 }
 
 }  // namespace
@@ -90,9 +126,10 @@ struct KinWatch::Impl {
   Impl(Hooks h, KinOptions o) : hooks(std::move(h)), options(o) {}
 
   void run();
-  void sample_measured();
+  void measure_all(bool again);
   void sample_followed();
-  void sample(Followed& followed, const ProcessTable& table) const;
+  void sample(Followed& one, const ProcessTable& table);
+  std::optional<Followed> after(const ProcessKey& key);
 
   const Hooks hooks;
   const KinOptions options;
@@ -121,8 +158,9 @@ void KinWatch::Impl::run() {
     measure_now = false;
     lock.unlock();
     const auto begun = Clock::now();
-    sample_measured();
-    if (begun >= next_sample) {
+    const bool due = begun >= next_sample;
+    measure_all(due);
+    if (due) {
       sample_followed();
       const auto took = Clock::now() - begun;
       next_sample = begun + std::max<Clock::duration>(std::chrono::milliseconds(options.interval),
@@ -132,77 +170,67 @@ void KinWatch::Impl::run() {
   }
 }
 
-void KinWatch::Impl::sample_measured() {
+// What has never been told, and, `again`, all else.
+void KinWatch::Impl::measure_all(bool again) {
   std::vector<Peer> all;
   {
     const std::lock_guard lock(mutex);
-    for (const auto& [key, one] : measured) all.push_back(one.peer);
+    for (const auto& [key, one] : measured) {
+      if (again || !one.told) all.push_back(one.peer);
+    }
   }
+  std::vector<MeasuredShare> changes;
   for (const Peer& peer : all) {
-    std::optional<Bytes> share;
-    if (is_alive(peer)) {
-      const Image image = compare_image(peer);
-      if (image == Image::kOther) share = 0;
-      if (image == Image::kSame) {
-        if (const auto seen = process_share(peer.pid)) share = *seen;
-      }
+    const bool ended = !may_live(peer);
+    const Image image = ended ? Image::kNone : compare_image(peer);
+    const auto share = process_share(peer.pid);
+    const std::lock_guard lock(mutex);
+    const auto found = measured.find(peer.key());
+    if (found == measured.end()) continue;
+    if (ended) changes.push_back({peer, 0});
+    if (ended || image == Image::kOther || image == Image::kHidden) {
+      measured.erase(found);
+    } else if (image == Image::kSame && share && found->second.told != *share) {
+      found->second.told = *share;
+      changes.push_back({peer, *share});
     }
-    bool tell = false;
-    {
-      const std::lock_guard lock(mutex);
-      const auto found = measured.find(peer.key());
-      if (found == measured.end()) continue;
-      tell = share && found->second.told != share;
-      found->second.told = share;
-      if (!share || *share == 0) measured.erase(found);
-    }
-    if (tell) hooks.on_measured(peer, *share);
   }
+  if (!changes.empty()) hooks.on_measured(std::move(changes));
+}
+
+std::optional<Followed> KinWatch::Impl::after(const ProcessKey& key) {
+  const std::lock_guard lock(mutex);
+  const auto found = followed.upper_bound(key);
+  return found == followed.end() ? std::nullopt : std::optional(found->second);
 }
 
 void KinWatch::Impl::sample_followed() {
-  std::vector<Followed> all;
   {
     const std::lock_guard lock(mutex);
-    for (const auto& [key, one] : followed) all.push_back(one);
+    if (followed.empty()) return;
   }
-  if (all.empty()) return;
   const auto processes = list_processes();
   if (!processes) return;  // without /proc there is nothing to know
   const ProcessTable table(*processes);
-  for (Followed& one : all) {
-    if (!table.has(one.peer)) continue;  // its end is told by its pidfd
-    const auto image = process_image(one.peer.pid);
-    if (image && one.peer.image != kImageUnknown && *image != one.peer.image) {
-      std::erase_if(one.kin, [&](const Kin& kin) {
-        return !is_alive(kin.process) || compare_image(kin.process) == Image::kOther;
-      });
-      for (Kin& kin : one.kin) kin.bytes = process_resident(kin.process.pid).value_or(0);
-      hooks.on_exec(one.peer, *image, std::exchange(one.kin, {}));
-    }
-    if (image) one.peer.image = *image;
-    sample(one, table);
-    const std::lock_guard lock(mutex);
-    const auto found = followed.find(one.peer.key());
-    if (found != followed.end()) found->second = std::move(one);
+  ProcessKey last{};
+  while (auto one = after(last)) {
+    last = one->peer.key();
+    if (table.has(one->peer)) sample(*one, table);  // the end of others is told by their pidfds
   }
 }
 
-// Who is below the process and runs its image.
-void KinWatch::Impl::sample(Followed& one, const ProcessTable& table) const {
-  std::erase_if(one.kin, [&](const Kin& kin) { return !table.has(kin.process); });
-  for (const ProcessEntry& entry : table.below(one.peer, one.kin)) {
-    Kin kin;
-    kin.process = {entry.pid, one.peer.uid, one.peer.gid, entry.start_time, one.peer.image};
-    one.kin.push_back(std::move(kin));
+void KinWatch::Impl::sample(Followed& one, const ProcessTable& table) {
+  std::vector<Kin> kin = *one.kin;
+  const auto image = process_image(one.peer.pid);
+  if (image && one.peer.image != kImageUnknown && *image != one.peer.image) {
+    hooks.on_exec(one.peer, *image, left_of(std::exchange(kin, {})));
   }
-  std::erase_if(one.kin, [&](Kin& kin) {
-    kin.process.image = one.peer.image;
-    const Image image = compare_image(kin.process);
-    kin.measurable = image == Image::kSame;
-    return image == Image::kOther;
-  });
-  if (one.kin.size() > kKinMax) one.kin.resize(kKinMax);
+  if (image) one.peer.image = *image;
+  find_kin(one.peer, table, &kin);
+  one.kin = std::make_shared<const std::vector<Kin>>(std::move(kin));
+  const std::lock_guard lock(mutex);
+  const auto found = followed.find(one.peer.key());
+  if (found != followed.end()) std::swap(found->second, one);
 }
 
 KinWatch::KinWatch(Hooks hooks, KinOptions options)
@@ -210,7 +238,10 @@ KinWatch::KinWatch(Hooks hooks, KinOptions options)
   impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
 }
 
-KinWatch::~KinWatch() {
+KinWatch::~KinWatch() { stop(); }
+
+void KinWatch::stop() {
+  if (!impl_->thread.joinable()) return;
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->stopping = true;
@@ -219,28 +250,34 @@ KinWatch::~KinWatch() {
   impl_->thread.join();
 }
 
-void KinWatch::follow(const Peer& peer) {
+bool KinWatch::follow(const Peer& peer) {
+  Followed one;
+  one.peer = peer;
+  one.peer.groups.clear();
   {
     const std::lock_guard lock(impl_->mutex);
-    if (!impl_->followed.try_emplace(peer.key(), Followed{peer, {}}).second) return;
+    if (!impl_->followed.try_emplace(peer.key(), std::move(one)).second) return false;
   }
   impl_->changed.notify_one();
+  return true;
 }
 
 std::vector<Kin> KinWatch::ended(const Peer& peer) {
-  std::vector<Kin> left;
+  Followed one;
   {
     const std::lock_guard lock(impl_->mutex);
     const auto found = impl_->followed.find(peer.key());
-    if (found == impl_->followed.end()) return left;
-    left = std::move(found->second.kin);
+    if (found == impl_->followed.end()) return {};
+    std::swap(one, found->second);
     impl_->followed.erase(found);
   }
-  std::erase_if(left, [](const Kin& kin) {
-    return !is_alive(kin.process) || compare_image(kin.process) == Image::kOther;
-  });
-  for (Kin& kin : left) kin.bytes = process_resident(kin.process.pid).value_or(0);
-  return left;
+  return left_of(*one.kin);
+}
+
+void KinWatch::forget(const Peer& peer) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->followed.erase(peer.key());
+  impl_->measured.erase(peer.key());
 }
 
 void KinWatch::measure(const Peer& process) {

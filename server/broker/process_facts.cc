@@ -30,12 +30,12 @@ std::optional<Number> number_at(std::string_view text) {
   return parsed.ec == std::errc() ? std::optional(value) : std::nullopt;
 }
 
-// kPermissionDenied stays; all else means that the process is no more: ESRCH comes from reading
-// the file of a process that ends just then.
+// kNotFound also where the process ended between opening and reading (ESRCH). Any other error, as
+// of no descriptor left, says nothing of the process.
 Result<std::string> read_of(pid_t pid, const char* name, std::size_t bytes_max) {
   if (pid <= 0) return fail(ErrorCode::kNotFound, strf("%d is no process id", pid));
   auto text = read_small_file(strf("/proc/%d/%s", pid, name), bytes_max);
-  if (text || text.error().code() == ErrorCode::kPermissionDenied) return text;
+  if (text || text.error().code() != ErrorCode::kNotFound) return text;
   return fail(ErrorCode::kNotFound,
               strf("there is no process %d (%s)", pid, text.error().message().c_str()));
 }
@@ -111,6 +111,7 @@ Result<std::vector<ProcessEntry>> list_processes() {
     const auto pid = number_at<pid_t>(name);
     if (!pid) continue;
     const auto stat = read_of(*pid, "stat", kStatBytesMax);
+    if (!stat && stat.error().code() != ErrorCode::kNotFound) return fail(stat.error());
     if (!stat) continue;
     const std::string_view state = stat_field(*stat, 3);
     const auto parent = number_at<pid_t>(stat_field(*stat, 4));

@@ -10,7 +10,12 @@
 
 /// \file
 /// What /proc says of a process. Every function reads a few files of the kernel's own, never
-/// memory or files of the process: nothing that it does can make the reader wait for it.
+/// memory or files of the process. process_share() waits while the kernel changes the process's
+/// memory map (a large mmap, munmap or fork), so the broker's thread does not call it; the others
+/// wait for nothing.
+///
+/// kNotFound means that the process is no more. Where the files cannot be read, as with no
+/// descriptor left, the error is another one, and the process may live.
 ///
 /// Thread-safe.
 

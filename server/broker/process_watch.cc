@@ -59,33 +59,39 @@ ProcessWatch::~ProcessWatch() {
   impl_->thread.join();
 }
 
-Status ProcessWatch::watch(const Peer& peer, UniqueFd pidfd) {
-  if (!pidfd) {
-    auto opened = open_pidfd(peer.pid);
-    if (!opened) return fail(opened.error());
-    // Read after the pidfd was opened: if the number was used again meanwhile, this differs.
-    const auto start_time = process_start_time(peer.pid);
-    if (!start_time) return fail(start_time.error());
-    if (*start_time != peer.start_time) {
-      return fail(ErrorCode::kNotFound,
-                  strf("process %d is another one by now (started at tick %llu, not %llu)",
-                       peer.pid, static_cast<unsigned long long>(*start_time),
-                       static_cast<unsigned long long>(peer.start_time)));
-    }
-    pidfd = std::move(*opened);
+Status ProcessWatch::watch(const Peer& peer) {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    if (impl_->watched.contains(peer.key())) return {};
+  }
+  auto pidfd = open_pidfd(peer.pid);
+  if (!pidfd) return fail(pidfd.error());
+  // Read after the pidfd was opened: if the number was used again meanwhile, this differs.
+  const auto start_time = process_start_time(peer.pid);
+  if (!start_time) return fail(start_time.error());
+  if (*start_time != peer.start_time) {
+    return fail(ErrorCode::kNotFound,
+                strf("process %d is another one by now (started at tick %llu, not %llu)", peer.pid,
+                     static_cast<unsigned long long>(*start_time),
+                     static_cast<unsigned long long>(peer.start_time)));
   }
   const std::lock_guard lock(impl_->mutex);
   if (impl_->watched.contains(peer.key())) return {};
   asio::posix::stream_descriptor descriptor(impl_->io);
   asio::error_code error;
-  descriptor.assign(pidfd.get(), error);
+  descriptor.assign(pidfd->get(), error);
   if (error) {
     return fail(ErrorCode::kIo, strf("watch process %d: %s", peer.pid, error.message().c_str()));
   }
-  static_cast<void>(pidfd.release());
+  static_cast<void>(pidfd->release());
   const auto [at, inserted] = impl_->watched.emplace(peer.key(), std::move(descriptor));
   impl_->wait_for(peer, at->second);
   return {};
+}
+
+void ProcessWatch::forget(const Peer& peer) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->watched.erase(peer.key());
 }
 
 }  // namespace membroker::broker

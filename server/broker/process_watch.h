@@ -5,7 +5,6 @@
 
 #include "membroker/error.h"
 #include "server/broker/peer.h"
-#include "shared/fd.h"
 
 /// \file
 /// Tells when client processes have really ended, by pidfd. The kernel makes a pidfd readable when
@@ -24,9 +23,10 @@ class ProcessWatch {
 
   /// Watches the process; asked again while it is watched, does nothing. on_exit runs once, then
   /// the process is forgotten: asked for it after that, on_exit runs again.
-  /// `pidfd` may be empty: then one is opened and the start time compared, kNotFound if that
-  /// process is no more (also after pid reuse).
-  Status watch(const Peer& peer, UniqueFd pidfd = {});
+  /// kNotFound if the process is no more, also after pid reuse.
+  Status watch(const Peer& peer);
+  /// Watches it no more. on_exit may run still, if the process ends just now.
+  void forget(const Peer& peer);
 
  private:
   struct Impl;

@@ -115,7 +115,9 @@ struct Orphan {
   std::string client_name;  // of the session whose bytes they were
   Bytes lent_max = 0;       // more than its parent had is not its parent's
   LedgerTotals totals;
-  std::optional<std::size_t> slot;  // none: the ledger was full
+  bool watched = true;                   // else its end is told by its measuring, later
+  std::optional<Bytes> share = {};       // as last measured
+  std::optional<std::size_t> slot = {};  // none: the ledger was full
 };
 
 /// A stream, from its start to the status it is ended with.

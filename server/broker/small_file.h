@@ -8,7 +8,7 @@
 namespace membroker::broker {
 
 /// The content of a file of /proc, /sys or the configuration. kInvalid if it has more than
-/// `bytes_max`. Thread-safe.
+/// `bytes_max`, kNotFound also of a process that ends meanwhile. Thread-safe.
 Result<std::string> read_small_file(const std::string& path, std::size_t bytes_max = 65'536);
 
 }  // namespace membroker::broker

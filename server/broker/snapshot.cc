@@ -1,6 +1,9 @@
 #include "server/broker/snapshot.h"
 
 #include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
 
 #include "server/broker/broker.h"
 #include "shared/check.h"
@@ -61,23 +64,31 @@ Snapshot Broker::snapshot() const {
                             lease.totals, lease.use, 0});
     }
   }
-  for (const auto& [process, orphan] : orphans_) add_orphan(orphan, &out);
+  add_orphans(&out);
   return out;
 }
 
-/// A row among the leases, and its share of the tenants' bytes.
-void Broker::add_orphan(const Orphan& orphan, Snapshot* out) const {
+/// A row each among the leases, and their bytes among those of their tenants.
+void Broker::add_orphans(Snapshot* out) const {
   const Resource& ram = resources_.front();
-  auto view = ram.arbiter.lease(orphan.id);
-  MB_CHECK(view.has_value());
-  for (TenantRow& row : out->tenant_rows) {
-    const std::string& path = row.view.path;
-    const bool above = orphan.tenant == path || orphan.tenant.starts_with(path + '/');
-    if (above && row.resource == ram.config.name) row.orphaned += orphan.totals.held();
+  std::map<std::string_view, Bytes> by_path;
+  for (const auto& [process, orphan] : orphans_) {
+    auto view = ram.arbiter.lease(orphan.id);
+    MB_CHECK(view.has_value());
+    out->leases.push_back(
+        {ram.config.name, orphan.client_name, std::move(*view), orphan.totals, {}, process.first});
+    std::string_view path = orphan.tenant;
+    by_path[path] += orphan.totals.held();
+    for (std::size_t end = path.rfind('/'); end != path.npos; end = path.rfind('/')) {
+      path = path.substr(0, end);
+      by_path[path] += orphan.totals.held();
+    }
   }
-  LeaseRow row{ram.config.name,   orphan.client_name, std::move(*view), orphan.totals, {},
-               orphan.process.pid};
-  out->leases.push_back(std::move(row));
+  if (by_path.empty()) return;
+  for (TenantRow& row : out->tenant_rows) {
+    const auto found = by_path.find(row.view.path);
+    if (found != by_path.end() && row.resource == ram.config.name) row.orphaned = found->second;
+  }
 }
 
 }  // namespace membroker::broker

@@ -205,15 +205,14 @@ void AsioAcceptor::refuse(const broker::Peer& peer, const Error& error) {
 }
 
 void AsioAcceptor::admit(UniqueFd fd) {
-  auto found = identify_peer(fd.get(), options_.allow_unwatched, options_.use_peerpidfd);
-  if (!found) return refuse({}, found.error());
-  if (const auto room = check_limits(found->peer); !room) return refuse(found->peer, room.error());
+  const auto peer = identify_peer(fd.get(), options_.allow_unwatched, options_.use_peerpidfd);
+  if (!peer) return refuse({}, peer.error());
+  if (const auto room = check_limits(*peer); !room) return refuse(*peer, room.error());
   auto moved = rotation_.move(std::move(fd));
-  if (!moved) return refuse(found->peer, moved.error());
-  const auto connection = record(found->peer, *moved);
-  if (!connection) return refuse(found->peer, connection.error());
+  if (!moved) return refuse(*peer, moved.error());
+  const auto connection = record(*peer, *moved);
+  if (!connection) return refuse(*peer, connection.error());
   set_deadline(connection->generation, false);
-  hooks_.on_accepted(found->peer, std::move(found->pidfd));
   hooks_.hand_over(std::move(*moved));
 }
 
@@ -288,7 +287,7 @@ void AsioAcceptor::close_entry(std::uint64_t generation) {
     const auto of_uid = connections_of_uid_.find(connection.peer.uid);
     if (--of_uid->second == 0) connections_of_uid_.erase(of_uid);
   }
-  hooks_.on_closed(connection);
+  if (hooks_.on_closed) hooks_.on_closed(connection);
 }
 
 void AsioAcceptor::set_deadline(std::uint64_t generation, bool refused) {

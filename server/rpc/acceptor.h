@@ -38,19 +38,18 @@ struct AcceptorOptions {
 
 /// A live connection, as an RPC finds it from ServerContext::peer().
 struct Connection {
-  std::uint64_t generation = 0;  // unique in the daemon's life
+  std::uint64_t generation = 0;  // unique among those of its acceptor, ever
   int fd = -1;                   // gRPC's number; not owned
   broker::Peer peer;
 };
 
 class Acceptor {
  public:
-  /// `hand_over` gets the descriptor, owned; `on_closed` tells the end of each handed-over
-  /// connection exactly once. `on_accepted` may start watching the process with the pidfd.
+  /// `hand_over` gets the descriptor, owned.
   struct Hooks {
     std::function<void(UniqueFd fd)> hand_over;
-    std::function<void(const broker::Peer&, UniqueFd pidfd)> on_accepted;
-    std::function<void(const Connection&)> on_closed;
+    /// Optional: the end of each handed-over connection, told exactly once.
+    std::function<void(const Connection&)> on_closed = {};
     /// Optional: a connection was closed at the door, with the reason. The peer is all zero where
     /// it could not be identified.
     std::function<void(const broker::Peer&, const Error&)> on_refused = {};

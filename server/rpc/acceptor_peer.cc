@@ -59,18 +59,17 @@ std::uint64_t ticks_since_boot() {
 
 }  // namespace
 
-Result<IdentifiedPeer> identify_peer(int fd, bool allow_unwatched, bool use_peerpidfd) {
+Result<broker::Peer> identify_peer(int fd, bool allow_unwatched, bool use_peerpidfd) {
   const std::uint64_t accepted_at = ticks_since_boot();
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
     return fail(errno_error("SO_PEERCRED", errno));
   }
-  IdentifiedPeer found;
-  found.peer = {.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
+  broker::Peer found{.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
   auto groups = peer_groups(fd);
   if (!groups) return fail(groups.error());
-  found.peer.groups = std::move(*groups);
+  found.groups = std::move(*groups);
   if (credentials.pid <= 0) {
     if (allow_unwatched) return found;
     return fail(ErrorCode::kPermissionDenied,
@@ -85,14 +84,13 @@ Result<IdentifiedPeer> identify_peer(int fd, bool allow_unwatched, bool use_peer
   const auto start_time = broker::process_start_time(credentials.pid);
   if (!start_time) return fail(start_time.error());
   // An exec closes the socket: what says Hello over it runs this image.
-  found.peer.image = broker::process_image(credentials.pid).value_or(broker::kImageUnknown);
+  found.image = broker::process_image(credentials.pid).value_or(broker::kImageUnknown);
   // Start time and image are the peer's if the peer still lives after they were read; by number
   // alone, a process that started since is another one.
   if (has_ended(**pidfd) || (!exact && *start_time > accepted_at)) {
     return fail(ErrorCode::kNotFound, strf("process %d has ended", credentials.pid));
   }
-  found.peer.start_time = *start_time;
-  found.pidfd = std::move(**pidfd);
+  found.start_time = *start_time;
   return found;
 }
 

@@ -25,7 +25,7 @@
 namespace membroker::rpc {
 namespace {
 
-constexpr int kAdminThreadsMax = 8;  // calls of admins under way; more are refused
+constexpr int kAdminCallsMax = 8;  // under way at once; more are refused
 constexpr int kCallsMax = 16;        // at once on a connection; a client has one, an admin few
 constexpr std::size_t kGrpcMemoryMax = 64 * static_cast<std::size_t>(kMiB);
 // Frames up to here are read and refused with a text; gRPC itself ends the stream beyond.
@@ -75,6 +75,8 @@ class BrokerServer::Impl final : public StreamOwner, public AdminBackend {
   };
 
   void watch_processes();
+  Status watch(const broker::Peer& peer);
+  void watch_left(std::vector<broker::Kin>* left);
 
   // The broker's thread.
   void run();
@@ -89,8 +91,6 @@ class BrokerServer::Impl final : public StreamOwner, public AdminBackend {
   void stream_lost(SessionStream& stream) override;
   void stream_writable(SessionStream& stream) override { write_next(stream); }
   void stream_done(SessionStream& stream) override;
-
-  void watch_client(const broker::Peer& peer, UniqueFd pidfd);
 
   const Millis shutdown_grace_;
   const Bytes frame_bytes_max_;
@@ -132,7 +132,7 @@ BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledge
       inbox_([this] { alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &wake_tag_); }) {
   grpc::ResourceQuota quota("broker");
   quota.Resize(kGrpcMemoryMax);
-  quota.SetMaxThreads(kAdminThreadsMax);
+  quota.SetMaxThreads(kAdminCallsMax + 1);  // one waits for the next call
   grpc::ServerBuilder builder;
   builder.RegisterService(&service_);
   // Synchronous: beside a queue of our own gRPC makes such methods' threads wait without polling.
@@ -153,19 +153,11 @@ BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledge
   broker_ = std::make_unique<broker::Broker>(
       std::move(config), epoch, ledger_,
       // A peer in another pid namespace came in only because the operator allows it.
-      [this](const broker::Peer& peer) {
-        if (peer.pid == 0) return Status();
-        kin_->follow(peer);  // first: its end, once watched, must find it followed
-        auto watched = watch_->watch(peer);
-        if (!watched) kin_->ended(peer);
-        return watched;
-      },
+      [this](const broker::Peer& peer) { return peer.pid == 0 ? Status() : watch(peer); },
       monotonic_now());
   snapshot_ = broker_->take_snapshot(monotonic_now());
   MB_CHECK(snapshot_ != nullptr);
-  doors_ = std::make_unique<Doors>(*server_, [this](const broker::Peer& peer, UniqueFd pidfd) {
-    watch_client(peer, std::move(pidfd));
-  });
+  doors_ = std::make_unique<Doors>(*server_);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -176,21 +168,40 @@ void BrokerServer::Impl::watch_processes() {
   kin_ = std::make_unique<broker::KinWatch>(broker::KinWatch::Hooks{
       .on_exec =
           [this](const Peer& was, std::uint64_t image, std::vector<Kin> left) {
+            watch_left(&left);
             post([was, image, left = std::move(left)](Broker& broker, Instant now) {
               broker.process_execed(was, image, now, left);
             });
           },
       .on_measured =
-          [this](const Peer& process, Bytes share) {
-            post([process, share](Broker& broker, Instant now) {
-              broker.orphan_measured(process, share, now);
+          [this](std::vector<broker::MeasuredShare> shares) {
+            post([shares = std::move(shares)](Broker& broker, Instant now) {
+              broker.orphans_measured(shares, now);
             });
           }});
   watch_ = std::make_unique<broker::ProcessWatch>([this](const Peer& peer) {
-    post([this, peer, left = kin_->ended(peer)](Broker& broker, Instant now) {
+    std::vector<Kin> left = kin_->ended(peer);
+    watch_left(&left);
+    post([this, peer, left = std::move(left)](Broker& broker, Instant now) {
       broker.process_ended(peer, now, left);
       close_connections_of(peer);
     });
+  });
+}
+
+Status BrokerServer::Impl::watch(const broker::Peer& peer) {
+  // First: its end, once watched, must find it followed.
+  const bool fresh = kin_->follow(peer);
+  auto watched = watch_->watch(peer);
+  if (!watched && fresh) kin_->forget(peer);
+  return watched;
+}
+
+/// On the watchers' threads: when the broker asks for the same, they are watched already.
+void BrokerServer::Impl::watch_left(std::vector<broker::Kin>* left) {
+  std::erase_if(*left, [this](const broker::Kin& kin) {
+    const Status watched = watch(kin.process);
+    return !watched && watched.error().code() == ErrorCode::kNotFound;
   });
 }
 
@@ -203,15 +214,6 @@ Status BrokerServer::Impl::open_doors(Options options) {
     unknown_.listen(*queue_);
   });
   return {};
-}
-
-/// On the acceptor's thread.
-void BrokerServer::Impl::watch_client(const broker::Peer& peer, UniqueFd pidfd) {
-  if (peer.pid == 0) return;
-  // A process that has ended meanwhile is found again when it says Hello.
-  if (auto watched = watch_->watch(peer, std::move(pidfd)); !watched) {
-    spdlog::debug("peer_gone pid={} why={}", peer.pid, broker::log_text(watched.error().message()));
-  }
 }
 
 std::optional<broker::Peer> BrokerServer::Impl::admin_peer(const std::string& grpc_peer) {
@@ -277,6 +279,10 @@ void BrokerServer::Impl::pump() {
     if (found != streams_.end()) found->second->end(to_status(end));
   }
   for (const broker::Peer& orphan : broker_->take_orphans()) kin_->measure(orphan);
+  for (const broker::Peer& peer : broker_->take_unneeded()) {
+    watch_->forget(peer);
+    kin_->forget(peer);
+  }
   events_.add(broker_->take_events());
   if (auto fresh = broker_->take_snapshot(monotonic_now())) {
     const std::lock_guard lock(snapshot_mutex_);
@@ -362,6 +368,7 @@ void BrokerServer::Impl::shutdown() {
   ended.set_value();
   closer.join();
   doors_.reset();
+  kin_->stop();  // each one's thread calls the other
   watch_.reset();
   kin_.reset();
 }

@@ -23,11 +23,9 @@ std::optional<Connection> only_at(Acceptor& door, Acceptor& other, const std::st
 
 }  // namespace
 
-Acceptor::Hooks Doors::hooks(const char* refused, OnClient on_accepted) {
+Acceptor::Hooks Doors::hooks(const char* refused) {
   Acceptor::Hooks hooks;
   hooks.hand_over = [this](UniqueFd fd) { hand_over(std::move(fd)); };
-  hooks.on_accepted = std::move(on_accepted);
-  hooks.on_closed = [](const Connection&) {};  // its RPCs tell
   hooks.on_refused = [refused](const broker::Peer& peer, const Error& error) {
     spdlog::warn("{} pid={} uid={} why={}", refused, peer.pid, peer.uid,
                  broker::log_text(error.message()));
@@ -38,14 +36,12 @@ Acceptor::Hooks Doors::hooks(const char* refused, OnClient on_accepted) {
 Status Doors::open(DoorOptions clients, DoorOptions admins) {
   const std::lock_guard lock(mutex_);
   clients.acceptor.rpcs_max = kClientRpcsMax;
-  auto first = Acceptor::start(std::move(clients.acceptor), hooks("connection_refused", on_client_),
+  auto first = Acceptor::start(std::move(clients.acceptor), hooks("connection_refused"),
                                std::move(clients.inherited));
   if (!first) return fail(first.error());
   clients_ = std::move(*first);
-  auto second =
-      Acceptor::start(std::move(admins.acceptor),
-                      hooks("admin_connection_refused", [](const broker::Peer&, UniqueFd) {}),
-                      std::move(admins.inherited));
+  auto second = Acceptor::start(std::move(admins.acceptor), hooks("admin_connection_refused"),
+                                std::move(admins.inherited));
   if (!second) return fail(second.error());
   admins_ = std::move(*second);
   open_ = true;

@@ -2,7 +2,6 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -26,12 +25,7 @@ struct DoorOptions {
 /// Thread-safe, once open() has returned.
 class Doors {
  public:
-  /// On the acceptor's thread: a client's process, to be watched.
-  using OnClient = std::function<void(const broker::Peer& peer, UniqueFd pidfd)>;
-
-  /// The server outlives it.
-  Doors(grpc::Server& server, OnClient on_client)
-      : server_(server), on_client_(std::move(on_client)) {}
+  explicit Doors(grpc::Server& server) : server_(server) {}  // which outlives it
 
   /// RPCs may come before it has returned, and wait: no descriptor is handed over before.
   Status open(DoorOptions clients, DoorOptions admins);
@@ -50,11 +44,10 @@ class Doors {
   void shutdown_client(std::uint64_t generation) { clients_->shutdown_connection(generation); }
 
  private:
-  Acceptor::Hooks hooks(const char* refused, OnClient on_accepted);
+  Acceptor::Hooks hooks(const char* refused);
   void hand_over(UniqueFd fd);
 
   grpc::Server& server_;
-  const OnClient on_client_;
   std::mutex mutex_;  // guards open_; held over the hand-over, which must not be early or late
   bool open_ = false;
   std::unique_ptr<Acceptor> clients_;

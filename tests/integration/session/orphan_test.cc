@@ -5,7 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <filesystem>
 #include <fstream>
+#include <string>
+#include <system_error>
 
 #include "tests/integration/session/session_fixture.h"
 #include "tests/kit/temporary_folder.h"
@@ -108,6 +112,36 @@ TEST_F(ExecTest, AStreamLostWithoutExecFreesNothing) {
   EXPECT_TRUE(daemon_.logs("why=process_execed"));
   EXPECT_TRUE(held_becomes(kTouched));
   EXPECT_TRUE(admin_->session_becomes(session, "suspect"));
+}
+
+class WatchedTest : public SessionTest {
+ protected:
+  bool watched_become(std::ptrdiff_t processes) {
+    const std::string folder = "/proc/" + std::to_string(daemon_.pid()) + "/fd";
+    return comes_true([&] {
+      std::error_code ignored;
+      std::ptrdiff_t found = 0;
+      for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+        const std::string target = std::filesystem::read_symlink(entry, ignored).string();
+        found += target.find("pidfd") == std::string::npos ? 0 : 1;
+      }
+      return found == processes;
+    });
+  }
+};
+
+TEST_F(WatchedTest, AProcessIsWatchedAsLongAsItHasASession) {
+  const auto silent = connect();
+  auto a = open("a");
+  EXPECT_TRUE(watched_become(1)) << "this process";
+  const Client child = client("a", kMiB);
+  EXPECT_TRUE(watched_become(2));
+  a->send({goodbye()});
+  EXPECT_TRUE(watched_become(1));
+  a = open("a", 'b');
+  EXPECT_TRUE(watched_become(2));
+  child.process->signal(SIGKILL);
+  EXPECT_TRUE(watched_become(1));
 }
 
 // Without CAP_SYS_PTRACE the daemon may not see which program a client runs.

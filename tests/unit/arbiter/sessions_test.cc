@@ -116,6 +116,27 @@ TEST(ArbiterSessions, AnOrphanIsChargedUntilItEndsAndNeverResumes) {
   EXPECT_EQ(h.arbiter().root().held, 0);
 }
 
+TEST(ArbiterSessions, WhatASessionLeavesIsNeitherFreeNorChargedTwice) {
+  Harness h = with_sessions({"a1", "b1", "c1"});
+  h.hold("a1", 512);
+  h.hold("b1", 512, 0, 512);
+  const SessionId a1 = h.id("a1");
+  const SessionId o1 = h.id("o1");
+  // Full: neither is anything asked of the other, nor given to who waits.
+  EXPECT_EQ(
+      h.apply(0, Ended{{a1}, {{o1, "o1", "a", 300 * kMiB}, {h.id("o2"), "o2", "a", 212 * kMiB}}}),
+      "");
+  EXPECT_EQ(h.held("o1"), 300);
+  EXPECT_EQ(h.arbiter().root().held, 1024 * kMiB);
+  EXPECT_EQ(h.apply(1, Ended{{o1}, {{o1, "o1", "a", 100 * kMiB}}}), "") << "again, with less";
+  EXPECT_EQ(h.arbiter().root().held, 824 * kMiB);
+  EXPECT_EQ(h.acquire(2, 1, "c1", 200, 200, 0), "granted 1 200 free");
+  EXPECT_THAT(h.apply(3, Ended{{a1}, {}}), testing::HasSubstr("error ("));
+  EXPECT_THAT(h.apply(3, Ended{{}, {{o1, "o1", "a", 1}}}), testing::HasSubstr("error ("));
+  h.apply(4, Ended{{o1, h.id("o2"), h.id("b1"), h.id("c1")}, {}});
+  EXPECT_EQ(h.arbiter().root().held, 0);
+}
+
 TEST(ArbiterSessions, EventsOfUnknownSessionsChangeNothing) {
   Harness h;
   h.tenant("a");

@@ -94,6 +94,7 @@ class BrokerTest : public ::testing::Test {
         config_, epoch_, *ledger_,
         [this](const Peer& peer) -> Status {
           if (dead_.contains(peer.pid)) return fail(ErrorCode::kNotFound, "no such process");
+          if (unwatchable_) return fail(ErrorCode::kIo, "too many open files");
           return {};
         },
         now_);
@@ -209,6 +210,7 @@ class BrokerTest : public ::testing::Test {
   std::optional<Ledger> ledger_;
   std::unique_ptr<Broker> broker_;
   std::set<pid_t> dead_;
+  bool unwatchable_ = false;     // for want of descriptors
   std::set<ConnectionId> deaf_;  // streams whose client does not read
   std::uint64_t last_connection_ = 0;
   std::map<ConnectionId, std::uint64_t> attaches_;

@@ -8,7 +8,10 @@
 namespace membroker::broker::test {
 namespace {
 
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 Peer image_of(Peer peer, std::uint64_t image) {
   peer.image = image;
@@ -35,9 +38,16 @@ class OrphanTest : public BrokerTest {
     broker_->process_ended(peer_of(pid), now_, left);
     deliver();
   }
-  void measured(pid_t pid, Bytes share) {
-    broker_->orphan_measured(peer_of(pid), share, now_);
+  void measured(const std::map<pid_t, Bytes>& shares) {
+    std::vector<MeasuredShare> all;
+    for (const auto& [pid, bytes] : shares) all.push_back({peer_of(pid), bytes});
+    broker_->orphans_measured(all, now_);
     deliver();
+  }
+  std::vector<pid_t> unneeded() {
+    std::vector<pid_t> pids;
+    for (const Peer& peer : broker_->take_unneeded()) pids.push_back(peer.pid);
+    return pids;
   }
   std::vector<LeaseRow> orphans() const {
     std::vector<LeaseRow> rows = broker_->snapshot().leases;
@@ -83,31 +93,72 @@ TEST_F(OrphanTest, NobodyIsGivenWhatAnOrphanHoldsAndNobodyCanAskForIt) {
   EXPECT_EQ(received(b).granted()->bytes(), kCapacity);
 }
 
-TEST_F(OrphanTest, AChildIsChargedNoMoreThanItsParentHad) {
-  ends(1, {kin_of(2, 300 * kMiB), kin_of(3, 300 * kMiB), kin_of(4, 300 * kMiB)});
-  EXPECT_EQ(held(), 512 * kMiB);
-  measured(2, 400 * kMiB);
-  EXPECT_EQ(held(), 512 * kMiB) << "the others' part is not its own";
+TEST_F(OrphanTest, ChildrenThatShareTheirPagesAreAllCharged) {
+  // Each is seen to hold all that its parent had: they share it.
+  ends(1, {kin_of(2, 512 * kMiB), kin_of(3, 512 * kMiB), kin_of(4, 1'024 * kMiB)});
+  ASSERT_THAT(orphans(), SizeIs(3));
+  EXPECT_LE(held(), 512 * kMiB);
+  EXPECT_GE(held(), 512 * kMiB - 3);
+  measured({{2, 170 * kMiB}, {3, 170 * kMiB}, {4, 170 * kMiB}});
+  ends(2);
+  ends(4);
+  measured({{3, 512 * kMiB}});
+  EXPECT_EQ(held(), 512 * kMiB) << "the last one has all of it";
   ends(3);
-  measured(2, 600 * kMiB);
+  EXPECT_EQ(held(), 0);
+}
+
+TEST_F(OrphanTest, ChildrenAreChargedNoMoreThanTheirParentHad) {
+  ends(1, {kin_of(2, 300 * kMiB), kin_of(3, 300 * kMiB)});
   EXPECT_EQ(held(), 512 * kMiB);
-  EXPECT_THAT(orphans(), SizeIs(1)) << "for the third nothing was left";
+  measured({{2, 400 * kMiB}});
+  EXPECT_EQ(held(), 512 * kMiB) << "the other's part is not its own";
+  measured({{3, 112 * kMiB}});
+  EXPECT_EQ(held(), 512 * kMiB) << "what one gives up the other, measured before, has";
+  ends(3);
+  EXPECT_EQ(held(), 400 * kMiB);
+  measured({{2, 600 * kMiB}});
+  EXPECT_EQ(held(), 512 * kMiB);
+}
+
+TEST_F(OrphanTest, AChildOfWhichNothingCouldBeReadIsChargedAllThatItsParentHad) {
+  Kin unread = kin_of(2, 0);
+  unread.bytes.reset();
+  ends(1, {unread});
+  EXPECT_EQ(held(), 512 * kMiB);
+  measured({{2, 100 * kMiB}});
+  EXPECT_EQ(held(), 100 * kMiB);
+}
+
+TEST_F(OrphanTest, NobodyIsAskedForAnythingWhenAFullMachineGetsOrphans) {
+  const ConnectionId b = hold(5, "b", 512 * kMiB, 'b');
+  send(b, {inventory(0, 0, 512 * kMiB)});
+  const ConnectionId waiter = attach(6, hello("c", claim(0), 'c'));
+  ends(1, {kin_of(2, 300 * kMiB), kin_of(3, 300 * kMiB)});
+  EXPECT_EQ(held(), kCapacity);
+  EXPECT_EQ(counters().revoked, 0U);
+  measured({{2, 100 * kMiB}});
+  measured({{2, 256 * kMiB}});  // charged again: in one event, too
+  EXPECT_EQ(held(), kCapacity);
+  EXPECT_EQ(counters().revoked, 0U);
+  EXPECT_FALSE(received(b).revoke().has_value());
+  lose(waiter);
 }
 
 TEST_F(OrphanTest, WhatIsMeasuredReplacesWhatWasAssumed) {
   ends(1, {kin_of(2, 200 * kMiB)});
-  measured(2, 50 * kMiB);
+  measured({{2, 50 * kMiB}});
   EXPECT_EQ(held(), 50 * kMiB);
-  measured(2, 80 * kMiB);
+  measured({{2, 80 * kMiB}});
   EXPECT_EQ(held(), 80 * kMiB);
-  measured(2, 80 * kMiB + 1'000);
+  measured({{2, 80 * kMiB + 1'000}});
   EXPECT_EQ(held(), 80 * kMiB) << "not worth an event";
-  measured(9, 80 * kMiB);  // none of ours
-  measured(2, 0);          // it has exec'ed
-  EXPECT_EQ(held(), 0);
-  EXPECT_THAT(orphans(), SizeIs(0));
+  measured({{9, 80 * kMiB}});  // none of ours
+  measured({{2, 0}});
+  EXPECT_EQ(held(), 80 * kMiB) << "has ended: to be told with the children it leaves";
   ends(2);
   EXPECT_EQ(held(), 0);
+  EXPECT_THAT(orphans(), SizeIs(0));
 }
 
 TEST_F(OrphanTest, ItsChildrenAreOrphansToo) {
@@ -143,7 +194,7 @@ TEST_F(OrphanTest, OfSeveralTenantsTheOneWithMostIsCharged) {
 
 TEST_F(OrphanTest, TheLedgerKeepsItOverTheDaemonsDeath) {
   ends(1, {kin_of(2, 200 * kMiB), kin_of(3, 100 * kMiB)});
-  measured(2, 150 * kMiB);
+  measured({{2, 150 * kMiB}});
   dead_.insert(3);  // while nobody looks
   start(true);
   EXPECT_EQ(held(), 150 * kMiB);
@@ -152,11 +203,119 @@ TEST_F(OrphanTest, TheLedgerKeepsItOverTheDaemonsDeath) {
   EXPECT_THAT(broker_->snapshot().sessions, SizeIs(0));
   const ConnectionId b = hold(5, "b", 10 * kMiB);
   EXPECT_GT(broker_->snapshot().sessions[0].id.value, orphans()[0].view.session.value);
-  measured(2, 20 * kMiB);
+  measured({{2, 20 * kMiB}});
   EXPECT_EQ(held(), 30 * kMiB);
   ends(2);
   EXPECT_EQ(held(), 10 * kMiB);
   lose(b);
+}
+
+TEST_F(OrphanTest, SiblingsKeepWhatTheyHoldOverTheDaemonsDeath) {
+  ends(1, {kin_of(2, 200 * kMiB), kin_of(3, 200 * kMiB)});
+  start(true);
+  measured({{2, 200 * kMiB}, {3, 200 * kMiB}});
+  EXPECT_EQ(held(), 400 * kMiB);
+  ends(2);
+  measured({{3, 500 * kMiB}});
+  EXPECT_EQ(held(), 400 * kMiB) << "all that is known of what their parent had";
+}
+
+TEST_F(OrphanTest, OneThatCannotBeWatchedAtTheDaemonsStartStaysCharged) {
+  ends(1, {kin_of(2, 200 * kMiB)});
+  unwatchable_ = true;
+  start(true);
+  EXPECT_EQ(held(), 200 * kMiB);
+  unwatchable_ = false;
+  start(true);
+  EXPECT_EQ(held(), 200 * kMiB);
+  ends(2);
+  EXPECT_EQ(held(), 0);
+}
+
+TEST_F(OrphanTest, OneThatCannotBeWatchedIsChargedUntilItsMeasuringSeesItsEnd) {
+  unwatchable_ = true;
+  ends(1, {kin_of(2, 200 * kMiB)});
+  EXPECT_EQ(held(), 200 * kMiB);
+  measured({{2, 100 * kMiB}});
+  EXPECT_EQ(held(), 100 * kMiB);
+  measured({{2, 0}});
+  EXPECT_EQ(held(), 0);
+  EXPECT_THAT(orphans(), SizeIs(0));
+}
+
+// ---- limits ----
+
+TEST_F(OrphanTest, TheyTakeTheirUsersPlacesAndHalfOfThemAtMost) {
+  config_.limits.sessions_per_uid_max = 4;
+  start(true);
+  ends(1, {kin_of(2, 10 * kMiB), kin_of(3, 90 * kMiB), kin_of(4, 80 * kMiB)});
+  EXPECT_EQ(held(), 170 * kMiB) << "the two largest";
+  EXPECT_EQ(broker_->snapshot().counters.orphans_unmeasured, 1U);
+  const auto refused = [&](pid_t pid, uid_t uid) {
+    return ended(attach(pid, hello("b", claim(0)), 1, uid)).has_value();
+  };
+  EXPECT_FALSE(refused(11, 1000));
+  EXPECT_FALSE(refused(12, 1000));
+  EXPECT_TRUE(refused(13, 1000)) << "two sessions and two orphans";
+  EXPECT_FALSE(refused(14, 1001)) << "another user's";
+  ends(3);
+  EXPECT_FALSE(refused(15, 1000));
+}
+
+TEST_F(OrphanTest, AUserWithoutFreePlacesHasThatOfTheProcessThatEnds) {
+  config_.limits.sessions_per_uid_max = 2;
+  hold(9, "b", 10 * kMiB);
+  start(true);
+  ends(1, {kin_of(2, 10 * kMiB), kin_of(3, 20 * kMiB)});
+  EXPECT_EQ(orphaned("a"), 20 * kMiB);
+}
+
+TEST_F(OrphanTest, TheyLeaveHalfOfAllPlacesToSessions) {
+  config_.limits.sessions_max = 5;
+  start(true);
+  std::vector<Kin> many;
+  for (pid_t pid = 20; pid < 30; ++pid) many.push_back(kin_of(pid, 10 * kMiB));
+  ends(1, many);
+  EXPECT_THAT(orphans(), SizeIs(3));
+  const auto refused = [&](pid_t pid) {
+    return ended(attach(pid, hello("b", claim(0)), 1, 1001)).has_value();
+  };
+  EXPECT_FALSE(refused(11));
+  EXPECT_FALSE(refused(12));
+  EXPECT_TRUE(refused(13));
+}
+
+// ---- who need not be watched ----
+
+TEST_F(OrphanTest, AProcessNeedNotBeWatchedWhenItsLastSessionHasGone) {
+  const ConnectionId first = attach(6, hello("b", claim(0), 'x'));
+  const ConnectionId second = attach(6, hello("b", claim(0), 'y'));
+  send(first, {goodbye()});
+  EXPECT_THAT(unneeded(), IsEmpty());
+  send(second, {goodbye()});
+  EXPECT_THAT(unneeded(), ElementsAre(6));
+  EXPECT_THAT(unneeded(), IsEmpty()) << "each once";
+  send(attach(6, hello("b", claim(0), 'z')), {goodbye()});
+  attach(6, hello("b", claim(0), 'z'));
+  EXPECT_THAT(unneeded(), IsEmpty()) << "it has come again";
+}
+
+TEST_F(OrphanTest, AChildThatIsNotChargedNeedNotBeWatched) {
+  hold(4, "b", 10 * kMiB);
+  ends(1, {kin_of(2, 1'000), kin_of(3, 10 * kMiB), kin_of(4, 10 * kMiB)});
+  EXPECT_THAT(unneeded(), UnorderedElementsAre(1, 2));
+  ends(3);
+  EXPECT_THAT(unneeded(), ElementsAre(3));
+}
+
+TEST_F(OrphanTest, ASessionFoundUnwatchedIsWatchedWhenItResumes) {
+  unwatchable_ = true;
+  start(true);
+  EXPECT_EQ(held(), 512 * kMiB);
+  EXPECT_TRUE(ended(attach(1, hello("a", claim(0)), 2)).has_value()) << "nobody would see its end";
+  unwatchable_ = false;
+  EXPECT_FALSE(ended(attach(1, hello("a", claim(0)), 3)).has_value());
+  EXPECT_EQ(session().state, "active");
 }
 
 // ---- exec ----
@@ -208,6 +367,20 @@ TEST_F(ExecTest, LeavesOrphansToo) {
   EXPECT_EQ(orphaned("b"), 40 * kMiB);
   ends(7);
   EXPECT_EQ(held(), 512 * kMiB);
+}
+
+TEST_F(ExecTest, AnOrphanThatExecsLeavesItsOwnChildren) {
+  ends(1, {kin_of(2, 200 * kMiB)});  // of image 7
+  execs(2, 7, {kin_of(3, 200 * kMiB)});
+  ASSERT_THAT(orphans(), SizeIs(1)) << "the same image: no exec of its own";
+  EXPECT_EQ(orphans()[0].orphan_pid, 2);
+  execs(2, 22, {kin_of(3, 150 * kMiB)});
+  ASSERT_THAT(orphans(), SizeIs(1));
+  EXPECT_EQ(orphans()[0].orphan_pid, 3);
+  EXPECT_EQ(held(), 150 * kMiB);
+  EXPECT_EQ(orphaned("a"), 150 * kMiB);
+  ends(2);
+  EXPECT_EQ(held(), 150 * kMiB);
 }
 
 TEST_F(ExecTest, TheImageIsKnownAlsoAfterTheDaemonsDeath) {

@@ -42,29 +42,17 @@ class Door {
  public:
   struct Accepted {
     UniqueFd fd;
-    broker::Peer peer;
-    UniqueFd pidfd;
   };
 
   Acceptor::Hooks hooks() {
     return {
-        .hand_over =
-            [this](UniqueFd fd) {
-              change([&] {
-                accepted_.back().fd = std::move(fd);
-                ++handed_over_;
-              });
-            },
-        .on_accepted =
-            [this](const broker::Peer& peer, UniqueFd pidfd) {
-              change([&] { accepted_.push_back({UniqueFd(), peer, std::move(pidfd)}); });
-            },
+        .hand_over = [this](UniqueFd fd) { change([&] { accepted_.push_back({std::move(fd)}); }); },
         .on_closed = [this](const Connection& gone) { change([&] { closed_.push_back(gone); }); },
         .on_refused = [this](const broker::Peer&,
                              const Error& error) { change([&] { refused_.push_back(error); }); }};
   }
   Accepted* wait_accepted(std::size_t count) {
-    return wait([&] { return handed_over_ >= count; }) ? &accepted_[count - 1] : nullptr;
+    return wait([&] { return accepted_.size() >= count; }) ? &accepted_[count - 1] : nullptr;
   }
   bool wait_closed(std::size_t count) {
     return wait([&] { return closed_.size() >= count; });
@@ -93,7 +81,6 @@ class Door {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Accepted> accepted_;
-  std::size_t handed_over_ = 0;
   std::vector<Connection> closed_;
   std::vector<Error> refused_;
 };
@@ -124,14 +111,12 @@ TEST_F(AcceptorTest, TellsWhoIsThere) {
   const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
-  EXPECT_EQ(accepted->peer.pid, ::getpid());
-  EXPECT_EQ(accepted->peer.uid, ::getuid());
-  EXPECT_EQ(accepted->peer.gid, ::getgid());
-  EXPECT_EQ(accepted->peer.start_time, *broker::process_start_time(::getpid()));
-  EXPECT_TRUE(accepted->pidfd);
   const auto connection = acceptor_->begin_rpc(name(accepted->fd));
   ASSERT_TRUE(connection);
-  EXPECT_EQ(connection->peer, accepted->peer);
+  EXPECT_EQ(connection->peer.pid, ::getpid());
+  EXPECT_EQ(connection->peer.uid, ::getuid());
+  EXPECT_EQ(connection->peer.gid, ::getgid());
+  EXPECT_EQ(connection->peer.start_time, *broker::process_start_time(::getpid()));
   EXPECT_EQ(connection->fd, accepted->fd.get());
   EXPECT_GT(connection->generation, 0u);
 }
@@ -149,8 +134,10 @@ TEST_F(AcceptorTest, TellsTheImageAndAllGroupsOfThePeer) {
   }
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
-  EXPECT_EQ(accepted->peer.groups, groups);
-  EXPECT_EQ(accepted->peer.image, *broker::process_image(::getpid())) << "forked, so the same";
+  const auto connection = acceptor_->begin_rpc(name(accepted->fd));
+  ASSERT_TRUE(connection);
+  EXPECT_EQ(connection->peer.groups, groups);
+  EXPECT_EQ(connection->peer.image, *broker::process_image(::getpid())) << "forked, so the same";
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
 }
@@ -160,8 +147,10 @@ TEST_F(AcceptorTest, TellsWhoIsThereOnAnOldKernel) {
   const UniqueFd client = connect_to(path());
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
-  EXPECT_EQ(accepted->peer.pid, ::getpid());
-  EXPECT_TRUE(accepted->pidfd);
+  const auto connection = acceptor_->begin_rpc(name(accepted->fd));
+  ASSERT_TRUE(connection);
+  EXPECT_EQ(connection->peer.pid, ::getpid());
+  EXPECT_EQ(connection->peer.start_time, *broker::process_start_time(::getpid()));
 }
 
 TEST_F(AcceptorTest, KnowsNoOtherNames) {
@@ -178,7 +167,7 @@ TEST_F(AcceptorTest, KnowsNoOtherNames) {
   EXPECT_FALSE(acceptor_->begin_rpc(name(accepted->fd) + "x"));
 }
 
-TEST_F(AcceptorTest, PidfdOfTheConnectingProcessFiresAtItsEnd) {
+TEST_F(AcceptorTest, AConnectionClosesWithItsProcess) {
   start();
   const pid_t child = ::fork();
   if (child == 0) {
@@ -187,10 +176,10 @@ TEST_F(AcceptorTest, PidfdOfTheConnectingProcessFiresAtItsEnd) {
   }
   const auto* accepted = door_.wait_accepted(1);
   ASSERT_NE(accepted, nullptr);
-  EXPECT_EQ(accepted->peer.pid, child);
+  const auto connection = acceptor_->begin_rpc(name(accepted->fd));
+  ASSERT_TRUE(connection);
+  EXPECT_EQ(connection->peer.pid, child);
   ::kill(child, SIGKILL);
-  pollfd asked{accepted->pidfd.get(), POLLIN, 0};
-  EXPECT_EQ(::poll(&asked, 1, 10'000), 1);
   ::waitpid(child, nullptr, 0);
   EXPECT_TRUE(door_.wait_closed(1));
 }
@@ -326,7 +315,6 @@ TEST_F(AcceptorTest, GivesEachConnectionAnotherNumber) {
     client.reset();
     ASSERT_TRUE(door_.wait_closed(i));
     accepted->fd.reset();
-    accepted->pidfd.reset();
   }
   EXPECT_EQ(numbers.size(), kMany);
 }
@@ -391,7 +379,6 @@ TEST_F(AcceptorTest, TwoDoorsDoNotUseANumberAgainSoon) {
       client.reset();
       ASSERT_TRUE(door.wait_closed(i));
       accepted->fd.reset();
-      accepted->pidfd.reset();
     }
   }
   EXPECT_EQ(numbers.size(), 2 * kMany);
@@ -416,7 +403,6 @@ TEST_F(AcceptorTest, ANumberUsedAgainLeadsToTheNewerPeer) {
     client.reset();
     ASSERT_TRUE(door_.wait_closed(i));
     accepted->fd.reset();
-    accepted->pidfd.reset();
   }
   ::setrlimit(RLIMIT_NOFILE, &before);
 }

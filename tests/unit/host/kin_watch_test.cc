@@ -18,11 +18,13 @@
 
 #include "server/broker/process_facts.h"
 #include "tests/kit/comes_true.h"
+#include "tests/kit/no_descriptors.h"
 
 namespace membroker::broker {
 namespace {
 
 using membroker::testing::comes_true;
+using membroker::testing::NoDescriptors;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -169,9 +171,9 @@ class KinWatchTest : public ::testing::Test {
       const std::lock_guard lock(mutex_);
       execs_.push_back({was, now, std::move(left)});
     };
-    hooks.on_measured = [this](const Peer& process, Bytes share) {
+    hooks.on_measured = [this](const std::vector<MeasuredShare>& shares) {
       const std::lock_guard lock(mutex_);
-      shares_[process.pid] = share;
+      for (const MeasuredShare& share : shares) shares_[share.process.pid] = share.bytes;
     };
     return hooks;
   }
@@ -223,7 +225,7 @@ TEST_F(KinWatchTest, AnExecLeavesTheChildrenForkedBefore) {
   ASSERT_TRUE(comes_true([&] { return execs().size() == 2; }));
   const Exec exec = execs()[1];
   ASSERT_THAT(pids(exec.left), ElementsAre(child));
-  EXPECT_GE(exec.left[0].bytes, kHeld);
+  EXPECT_GE(exec.left[0].bytes.value_or(0), kHeld);
   EXPECT_THAT(kin_.ended(puppet.peer()), IsEmpty()) << "they are not the new image's";
 }
 
@@ -243,7 +245,7 @@ TEST_F(KinWatchTest, ChildrenAreKnownFromTheLastSample) {
   EXPECT_EQ(left.size(), 3U);
   for (const Kin& kin : left) {
     EXPECT_TRUE(kin.measurable);
-    EXPECT_GE(kin.bytes, kHeld);
+    EXPECT_GE(kin.bytes.value_or(0), kHeld);
     EXPECT_EQ(kin.process.start_time, *process_start_time(kin.process.pid));
   }
   EXPECT_THAT(kin_.ended(peer), IsEmpty()) << "told once";
@@ -288,9 +290,26 @@ TEST_F(KinWatchTest, MeasuresTheShareOfAChildUntilItHasEnded) {
   ::kill(child, SIGKILL);
   EXPECT_TRUE(comes_true([&] { return !process_start_time(child); }));
   EXPECT_EQ(process_share(child).error().code(), ErrorCode::kNotFound);
+  EXPECT_TRUE(comes_true([&] { return *share_of(child) == 0; }));
 }
 
-TEST_F(KinWatchTest, AMeasuredProcessThatExecsHoldsNothing) {
+TEST_F(KinWatchTest, AnExecEndsTheMeasuringAndIsToldWithTheChildren) {
+  Puppet puppet;
+  puppet.tell('h');
+  const pid_t child = puppet.tell('f');
+  const Peer peer = puppet.peer();
+  kin_.follow(peer);
+  kin_.measure(peer);
+  ASSERT_TRUE(comes_true([&] { return share_of(peer.pid).has_value(); }));
+  sample_passes();
+  puppet.tell('e');
+  ASSERT_TRUE(comes_true([&] { return execs().size() == 2; }));
+  EXPECT_THAT(pids(execs()[1].left), ElementsAre(child));
+  sample_passes();
+  EXPECT_GE(*share_of(peer.pid), kHeld / 2) << "nothing is told of the new program";
+}
+
+TEST_F(KinWatchTest, MeasuresWhatChanges) {
   Puppet puppet;
   puppet.tell('h');
   const Peer peer = puppet.peer();
@@ -299,8 +318,57 @@ TEST_F(KinWatchTest, AMeasuredProcessThatExecsHoldsNothing) {
   puppet.tell('d');
   EXPECT_TRUE(comes_true([&] { return *share_of(peer.pid) < kSmall; }));
   EXPECT_GT(*share_of(peer.pid), 0);
-  puppet.tell('e');
-  EXPECT_TRUE(comes_true([&] { return *share_of(peer.pid) == 0; }));
+}
+
+TEST_F(KinWatchTest, IsToldOnceWhomToFollow) {
+  Puppet puppet;
+  EXPECT_TRUE(kin_.follow(puppet.peer()));
+  EXPECT_FALSE(kin_.follow(puppet.peer()));
+  kin_.forget(puppet.peer());
+  EXPECT_TRUE(kin_.follow(puppet.peer()));
+  const pid_t child = puppet.tell('f');
+  sample_passes();
+  EXPECT_THAT(pids(kin_.ended(puppet.peer())), ElementsAre(child));
+  EXPECT_TRUE(kin_.follow(puppet.peer()));
+  kin_.forget(puppet.peer());
+  EXPECT_THAT(kin_.ended(puppet.peer()), IsEmpty());
+}
+
+// ---- no descriptor left ----
+
+TEST_F(KinWatchTest, AProcessThatCannotBeReadIsNotTakenForDead) {
+  Puppet puppet;
+  const pid_t child = puppet.tell('f');
+  const NoDescriptors none;
+  for (const pid_t pid : {puppet.pid(), child}) {
+    EXPECT_EQ(process_start_time(pid).error().code(), ErrorCode::kIo);
+    EXPECT_EQ(process_image(pid).error().code(), ErrorCode::kIo);
+    EXPECT_EQ(process_share(pid).error().code(), ErrorCode::kIo);
+    EXPECT_EQ(process_resident(pid).error().code(), ErrorCode::kIo);
+  }
+}
+
+TEST_F(KinWatchTest, ChildrenThatCannotBeReadAreLeftStill) {
+  Puppet puppet;
+  const Peer peer = puppet.peer();
+  kin_.follow(peer);
+  const pid_t child = puppet.tell('f');
+  sample_passes();
+  std::vector<Kin> left;
+  {
+    const NoDescriptors none;
+    left = kin_.ended(peer);
+  }
+  ASSERT_THAT(pids(left), ElementsAre(child));
+  EXPECT_TRUE(left[0].measurable);
+  EXPECT_FALSE(left[0].bytes.has_value());
+}
+
+TEST(ListProcesses, FailsRatherThanLeaveOutThoseItCannotRead) {
+  const NoDescriptors none(1);  // for the list itself
+  const auto all = list_processes();
+  ASSERT_FALSE(all);
+  EXPECT_EQ(all.error().code(), ErrorCode::kIo);
 }
 
 TEST_F(KinWatchTest, WhoMayNotTraceAProcessMayNotSeeItsImage) {

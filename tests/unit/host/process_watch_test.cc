@@ -1,5 +1,5 @@
-#include "server/broker/process_facts.h"
 #include "server/broker/process_watch.h"
+#include "server/broker/process_facts.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -13,12 +13,13 @@
 #include <mutex>
 #include <vector>
 
-#include "server/broker/pidfd.h"
+#include "tests/kit/no_descriptors.h"
 
 namespace membroker::broker {
 namespace {
 
 using namespace std::chrono_literals;
+using membroker::testing::NoDescriptors;
 
 // Collects what the watcher tells.
 class Ended {
@@ -74,9 +75,6 @@ TEST_F(ProcessWatchTest, TellsOnceHoweverOftenItIsAsked) {
   const pid_t child = fork_paused();
   const Peer peer = peer_of(child);
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(watch_.watch(peer));
-  auto pidfd = open_pidfd(child);
-  ASSERT_TRUE(pidfd);
-  ASSERT_TRUE(watch_.watch(peer, std::move(*pidfd)));
   const pid_t other = fork_paused();
   const Peer other_peer = peer_of(other);
   ASSERT_TRUE(watch_.watch(other_peer));
@@ -121,6 +119,36 @@ TEST_F(ProcessWatchTest, TellsOfAKilledParentThatLeavesAChild) {
   ::kill(left_behind, SIGKILL);
   ::close(told[0]);
   ::close(told[1]);
+}
+
+TEST_F(ProcessWatchTest, NeedsNoDescriptorToBeAskedAgain) {
+  const pid_t child = fork_paused();
+  const Peer peer = peer_of(child);
+  ASSERT_TRUE(watch_.watch(peer));
+  {
+    const NoDescriptors none;
+    EXPECT_TRUE(watch_.watch(peer));
+    const auto other = watch_.watch(peer_of(::getppid()));
+    ASSERT_FALSE(other);
+    EXPECT_EQ(other.error().code(), ErrorCode::kIo) << "it lives";
+  }
+  kill_and_reap(child);
+  EXPECT_TRUE(ended_.wait_for(1));
+}
+
+TEST_F(ProcessWatchTest, TellsNothingOfAForgottenProcess) {
+  const pid_t child = fork_paused();
+  const pid_t other = fork_paused();
+  const Peer peer = peer_of(child);
+  const Peer other_peer = peer_of(other);
+  watch_.forget(peer);  // never watched
+  ASSERT_TRUE(watch_.watch(peer));
+  watch_.forget(peer);
+  kill_and_reap(child);
+  ASSERT_TRUE(watch_.watch(other_peer));
+  kill_and_reap(other);
+  ASSERT_TRUE(ended_.wait_for(1));
+  EXPECT_EQ(ended_.peers(), std::vector<Peer>{other_peer});
 }
 
 TEST_F(ProcessWatchTest, ComparesTheStartTime) {

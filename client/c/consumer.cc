@@ -46,10 +46,8 @@ mb_status mb_consumer_new(const mb_consumer_options* options, mb_consumer** out,
         .with_spill_priority(given->spill_priority)
         .with_page_size(given->page_bytes);
     auto context = std::make_shared<Context>(given->spill_context, given->spill_context_drop);
-    if (given->spill != nullptr) {
-      consumer->value.with_spill(spill_function(given->spill, context));
-      context->arm();
-    }
+    if (given->spill != nullptr) consumer->value.with_spill(spill_function(given->spill, context));
+    context->arm();
     *out = consumer.release();
     return {};
   });

@@ -178,7 +178,13 @@ mb_status mb_reservation_consumer(const mb_reservation* reservation, mb_consumer
 mb_status mb_reservation_pool(const mb_reservation* reservation, mb_pool** out, mb_error** error) {
   const auto required = {Required{reservation, "reservation"}, {out, "out"}};
   return guarded(__func__, required, error, [&]() -> Status {
-    *out = new mb_pool{reservation->value.pool()};
+    auto pool = reservation->value.pool();
+    if (pool == nullptr) {
+      return fail(ErrorCode::kForked,
+                  "the reservation is of no pool: it was made out of the parent process's, from "
+                  "which this one is cut off until it calls exec()");
+    }
+    *out = new mb_pool{std::move(pool)};
     return {};
   });
 }

@@ -1,3 +1,6 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <stdexcept>
@@ -523,6 +526,36 @@ TEST(CConsumerTest, SaysWhichOptionIsWrong) {
   EXPECT_THAT(
       failure([&](mb_error** e) { return mb_consumer_new(&options, &consumer, e); }).message,
       HasSubstr("page_bytes must be more than 0"));
+}
+
+TEST(CConsumerTest, DropsTheContextOfNoCallBackAtOnce) {
+  bool dropped = false;
+  mb_consumer_options options = MB_CONSUMER_OPTIONS_INIT;
+  options.spill_context = &dropped;
+  options.spill_context_drop = [](void* context) { *static_cast<bool*>(context) = true; };
+  mb_consumer* none = nullptr;
+  EXPECT_EQ(mb_consumer_new(&options, &none, nullptr), MB_INVALID);  // no name
+  EXPECT_FALSE(dropped);
+  options.name = "c";
+  const auto consumer = make<mb_consumer>(mb_consumer_new, &options);
+  EXPECT_TRUE(dropped);
+}
+
+TEST(CConsumerTest, AReservationMadeInAForkedChildIsOfNoPool) {
+  const auto client = make<mb_client>(mb_client_embedded, 4 * kMiB);
+  const auto pool = make<mb_pool>(mb_client_pool, client.get(), "ram");
+  const auto reservation = reserve_in(pool.get(), "c");
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    mb_reservation* part = nullptr;
+    mb_pool* its_pool = nullptr;
+    const bool made = mb_reservation_new_empty(reservation.get(), &part, nullptr) == MB_OK;
+    const mb_status status = mb_reservation_pool(part, &its_pool, nullptr);
+    ::_exit(made && status == MB_FORKED ? 0 : 1);
+  }
+  int ended = 0;
+  ASSERT_EQ(::waitpid(pid, &ended, 0), pid);
+  EXPECT_EQ(ended, 0);
 }
 
 }  // namespace

@@ -23,7 +23,9 @@ typedef struct mb_resource_options {
   size_t struct_size;  ///< Of an array: the same in each element.
   const char* name;
   /// What the client needs in order to spill at all: lent when the session opens, never revoked. A
-  /// client refused for it opens with less, down to 1 MiB.
+  /// client refused for it opens with less, down to 1 MiB. While others hold everything it opens
+  /// with none: then its workspace is asked for as any memory is, before any request of its
+  /// consumers, and stays reserved. 0: no workspace.
   int64_t floor_bytes;
 } mb_resource_options;
 #define MB_RESOURCE_OPTIONS_INIT \

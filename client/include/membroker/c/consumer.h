@@ -43,8 +43,9 @@ typedef struct mb_consumer_options {
   const char* name;         ///< Required.
   mb_spill_function spill;  ///< NULL: it cannot, or polls mb_reservation_spill_requested.
   void* spill_context;
-  mb_context_drop spill_context_drop;  ///< When the consumer's last user is gone. May be NULL.
-  int64_t page_bytes;                  ///< What a page has when less is required.
+  /// When the consumer's last user is gone; at once if `spill` is NULL. May be NULL.
+  mb_context_drop spill_context_drop;
+  int64_t page_bytes;      ///< What a page has when less is required.
   int32_t can_spill;       ///< 1 without a call-back: cooperative. With a call-back it is 1.
   int32_t spill_priority;  ///< Higher is asked first (a cache before a hash table).
 } mb_consumer_options;
@@ -171,7 +172,8 @@ int64_t mb_reservation_spill_requested(const mb_reservation* reservation);
 /// The consumer it belongs to, by a handle of its own.
 mb_status mb_reservation_consumer(const mb_reservation* reservation, mb_consumer** out,
                                   mb_error** error);
-/// The pool it is in, by a handle of its own.
+/// The pool it is in, by a handle of its own. MB_FORKED for a reservation made in a forked child
+/// out of one of its parent's.
 mb_status mb_reservation_pool(const mb_reservation* reservation, mb_pool** out, mb_error** error);
 
 /// Gives its bytes back.

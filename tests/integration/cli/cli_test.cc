@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <sstream>
 
 #include "membroker/v1/admin.pb.h"
 #include "tests/integration/cli/program.h"
@@ -139,6 +141,57 @@ TEST_F(Cli, CapacityAndDrain) {
   EXPECT_TRUE(shows({"status"}, "128.0 MiB"));
   EXPECT_EQ(ctl({"drain"}).exit_code, 0);
   EXPECT_TRUE(shows({"status"}, "draining"));
+}
+
+TEST_F(Cli, UsageOutlivesARestartOfTheDaemon) {
+  const auto client = session(8 * kMiB);
+  v1::ClientMessage message;
+  v1::LeaseUse& use = *message.mutable_inventory()->add_uses();
+  use.set_resource("ram");
+  use.set_slack_bytes(8 * kMiB);
+  use.set_spilled_bytes(3 * kMiB);
+  ASSERT_TRUE(client->send({message}));
+  const std::string id = std::to_string(client->welcome().session_id());
+  ASSERT_EQ(ctl({"revoke", id, "2MiB"}).exit_code, 0);
+  EXPECT_TRUE(shows({"leases"}, "3.0 MiB"));
+  EXPECT_EQ(daemon_.stop(), 0);
+  ASSERT_TRUE(daemon_.start()) << daemon_.log();
+
+  const Outcome table = ctl({"usage", "--tenant", "a"});
+  EXPECT_EQ(table.exit_code, 0) << table.err;
+  EXPECT_THAT(table.out, StartsWith("MINUTE "));
+  EXPECT_THAT(table.out, HasSubstr("9.0 MiB"));
+  v1::admin::Usage sum;  // the minute may have ended meanwhile
+  std::istringstream lines(ctl({"usage", "--tenant", "a", "-o", "json"}).out);
+  for (std::string line; std::getline(lines, line);) {
+    v1::admin::Usage row;
+    ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(line, &row).ok()) << line;
+    EXPECT_EQ(row.tenant(), "a");
+    EXPECT_EQ(row.minute_ms() % 60'000, 0);
+    EXPECT_LE(row.mean_held_bytes(), row.peak_held_bytes());
+    sum.set_peak_held_bytes(std::max(sum.peak_held_bytes(), row.peak_held_bytes()));
+    sum.set_spilled_bytes(sum.spilled_bytes() + row.spilled_bytes());
+    sum.set_revoked_count(sum.revoked_count() + row.revoked_count());
+  }
+  EXPECT_EQ(sum.peak_held_bytes(), 9 * kMiB);
+  EXPECT_EQ(sum.spilled_bytes(), 3 * kMiB);
+  EXPECT_EQ(sum.revoked_count(), 1U);
+  EXPECT_EQ(ctl({"usage", "--tenant", "b", "-o", "json"}).out, "");
+}
+
+TEST_F(Cli, ADaemonThatCannotKeepUsageSaysSoAndGoesOn) {
+  EXPECT_EQ(daemon_.stop(), 0);
+  std::ofstream(daemon_.path("state/usage.db")) << std::string(10'000, 'x');
+  ASSERT_TRUE(daemon_.start()) << daemon_.log();
+  EXPECT_TRUE(daemon_.logs("usage_not_recorded why="));
+  const Outcome usage = ctl({"usage"});
+  EXPECT_EQ(usage.exit_code, 1);
+  EXPECT_THAT(usage.err, StartsWith("membrokerctl: cannot show the usage: the usage history cannot "
+                                    "be read: " +
+                                    daemon_.path("state/usage.db") + ": file is not a database"));
+  const auto client = session(8 * kMiB);
+  EXPECT_TRUE(shows({"status"}, "9.0 MiB"));
+  EXPECT_EQ(daemon_.stop(), 0);
 }
 
 TEST_F(Cli, TheDaemonsErrorsAreOne) {

@@ -437,39 +437,60 @@ void Jobs::sample() {
   outcome_.history.push_back({now_, std::move(held)});
 }
 
+// Poured from the root down; the sessions of a tenant stand beside its sub-tenants. What each
+// tenant's sessions hold is judged, wherever it is in the tree.
 void Jobs::judge(const std::vector<Bytes>& held) {
-  std::vector<Claim> tenants;
-  std::vector<std::vector<const Job*>> members(held.size());
-  for (const WorkloadTenant& tenant : workload_.tenants) {
-    tenants.push_back({0, static_cast<double>(tenant.policy.guarantee),
-                       static_cast<double>(tenant.policy.weight)});
-  }
-  for (const Job& job : jobs_) {
-    if (!job.live) continue;
-    tenants[job.tenant].demand += static_cast<double>(wanted(job));
-    members[job.tenant].push_back(&job);
-  }
-  for (std::size_t i = 0; i < tenants.size(); ++i) {
-    const auto limit = static_cast<double>(workload_.tenants[i].policy.limit);
-    tenants[i].demand = std::min(tenants[i].demand, limit);
-  }
-  const std::vector<double> parts = fair_parts(static_cast<double>(workload_.capacity), tenants);
+  Shares shares;
+  pour("", static_cast<double>(workload_.capacity), shares);
   std::vector<double> by_tenant;
-  std::vector<double> by_session;
-  for (std::size_t i = 0; i < tenants.size(); ++i) {
-    if (parts[i] < 1) continue;
-    by_tenant.push_back(static_cast<double>(held[i]) / parts[i]);
-    std::vector<Claim> claims;
-    for (const Job* job : members[i]) claims.push_back({static_cast<double>(wanted(*job)), 0, 1});
-    const std::vector<double> shares = fair_parts(parts[i], claims);
-    for (std::size_t j = 0; j < shares.size(); ++j) {
-      if (shares[j] >= 1)
-        by_session.push_back(static_cast<double>(members[i][j]->held) / shares[j]);
-    }
+  for (std::size_t i = 0; i < held.size(); ++i) {
+    if (shares.of_tenant[i] >= 1)
+      by_tenant.push_back(static_cast<double>(held[i]) / shares.of_tenant[i]);
   }
   ++outcome_.contended;
   outcome_.tenant_fairness += jain(by_tenant);
-  outcome_.session_fairness += jain(by_session);
+  outcome_.session_fairness += jain(shares.held_by_share);
+}
+
+double Jobs::demand_of(const std::string& path) const {
+  double demand = 0;
+  for (const Job& job : jobs_) {
+    if (job.live && job.group->tenant == path) demand += static_cast<double>(wanted(job));
+  }
+  double limit = static_cast<double>(workload_.capacity);
+  for (const WorkloadTenant& tenant : workload_.tenants) {
+    if (tenant.path == path) limit = static_cast<double>(tenant.policy.limit);
+    if (parent_path(tenant.path) == path) demand += demand_of(tenant.path);
+  }
+  return std::min(demand, limit);
+}
+
+void Jobs::pour(const std::string& path, double part, Shares& shares) const {
+  std::vector<Claim> claims;
+  std::vector<const Job*> members;
+  std::vector<const WorkloadTenant*> below;
+  for (const Job& job : jobs_) {
+    if (!job.live || job.group->tenant != path) continue;
+    members.push_back(&job);
+    claims.push_back({static_cast<double>(wanted(job)), 0, 1});
+  }
+  for (const WorkloadTenant& tenant : workload_.tenants) {
+    if (parent_path(tenant.path) != path) continue;
+    below.push_back(&tenant);
+    const auto guarantee = static_cast<double>(guaranteed(workload_.tenants, tenant.path));
+    claims.push_back(
+        {demand_of(tenant.path), guarantee, static_cast<double>(tenant.policy.weight)});
+  }
+  const std::vector<double> parts = fair_parts(part, claims);
+  shares.of_tenant.resize(workload_.tenants.size(), 0);
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    shares.of_tenant[members[i]->tenant] += parts[i];
+    if (parts[i] >= 1)
+      shares.held_by_share.push_back(static_cast<double>(members[i]->held) / parts[i]);
+  }
+  for (std::size_t i = 0; i < below.size(); ++i) {
+    pour(below[i]->path, parts[members.size() + i], shares);
+  }
 }
 
 std::vector<double> fair_parts(double total, const std::vector<Claim>& claims) {

@@ -120,6 +120,12 @@ class Jobs {
   void fed(Job& job);
   void sample();
   void judge(const std::vector<Bytes>& held);
+  struct Shares {
+    std::vector<double> of_tenant;      // of its own sessions
+    std::vector<double> held_by_share;  // of each session
+  };
+  double demand_of(const std::string& path) const;
+  void pour(const std::string& path, double part, Shares& shares) const;
 
   std::size_t index_of(const Job& job) const { return job.session.value - 1; }
   Job& job_of(SessionId session) { return jobs_[session.value - 1]; }

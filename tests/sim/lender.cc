@@ -52,20 +52,17 @@ class ArbiterLender final : public Lender {
 
 enum class Rule { kStatic, kEqual, kTask };
 
-/// Static: each tenant has its part by weight, and in it first come, first served. Equal: what one
-/// session may hold is the capacity by the number of those that are registered (DataFusion's
-/// FairSpillPool). Task: by the number of those that hold or want memory, N; who has less than
-/// 1/2N waits, who has more takes what there is and spills (Spark). Nobody is asked to give back.
+/// Static: each tenant has its part of its parent's by weight, and in it first come, first served.
+/// Equal: what one session may hold is the capacity by the number of those that are registered
+/// (DataFusion's FairSpillPool). Task: by the number of those that hold or want memory, N; who has
+/// less than 1/2N waits, who has more takes what there is and spills (Spark). Nobody is asked to
+/// give back.
 class DividedLender final : public Lender {
  public:
   DividedLender(Rule rule, const Workload& workload) : rule_(rule), capacity_(workload.capacity) {
-    std::int64_t weights = 0;
-    for (const auto& tenant : workload.tenants) weights += tenant.policy.weight;
-    for (const auto& tenant : workload.tenants) {
-      const auto part = static_cast<Wide>(capacity_) * tenant.policy.weight / weights;
-      const Bytes most = rule == Rule::kStatic ? static_cast<Bytes>(part) : capacity_;
-      tenants_[tenant.path] = {std::min(most, tenant.policy.limit), 0};
-    }
+    for (const auto& tenant : workload.tenants) tenants_[tenant.path].most = tenant.policy.limit;
+    for (const auto& group : workload.groups) tenants_[own(group.tenant)].most = kBytesMax;
+    if (rule == Rule::kStatic) divide(workload, "", capacity_);
   }
 
   void apply(Instant now, const Event& event, Effects& effects) override;
@@ -94,11 +91,18 @@ class DividedLender final : public Lender {
     Instant deadline;
   };
 
+  /// Where the sessions of a tenant are counted, apart from its sub-tenants.
+  static std::string own(const std::string& tenant) { return tenant + "/"; }
+  void divide(const Workload& workload, const std::string& path, Bytes part);
   void hold(Session& session, Bytes bytes) {
     session.held += bytes;
     held_ += bytes;
-    tenants_.at(session.tenant).held += bytes;
+    tenants_.at(own(session.tenant)).held += bytes;
+    for (std::string at = session.tenant; !at.empty(); at = parent_path(at)) {
+      tenants_.at(at).held += bytes;
+    }
   }
+  Bytes free(const std::string& tenant) const;
   Bytes room(const Session& session) const;
   Bytes least(const Session& session) const;
   std::int64_t active() const;
@@ -123,11 +127,36 @@ std::int64_t DividedLender::active() const {
   return std::max<std::int64_t>(1, std::count_if(sessions_.begin(), sessions_.end(), counts));
 }
 
+// By weight; a tenant's own sessions beside its sub-tenants count as one of weight 1.
+void DividedLender::divide(const Workload& workload, const std::string& path, Bytes part) {
+  const bool has_sessions = tenants_.contains(own(path));
+  std::int64_t weights = has_sessions ? 1 : 0;
+  for (const auto& tenant : workload.tenants) {
+    if (parent_path(tenant.path) == path) weights += tenant.policy.weight;
+  }
+  if (has_sessions) tenants_.at(own(path)).most = part / weights;
+  for (const auto& tenant : workload.tenants) {
+    if (parent_path(tenant.path) != path) continue;
+    Part& below = tenants_.at(tenant.path);
+    const auto share = static_cast<Bytes>(Wide{part} * tenant.policy.weight / weights);
+    below.most = std::min(below.most, share);
+    divide(workload, tenant.path, below.most);
+  }
+}
+
+Bytes DividedLender::free(const std::string& tenant) const {
+  const Part& sessions = tenants_.at(own(tenant));
+  Bytes least = std::min(capacity_ - held_, sessions.most - sessions.held);
+  for (std::string at = tenant; !at.empty(); at = parent_path(at)) {
+    least = std::min(least, tenants_.at(at).most - tenants_.at(at).held);
+  }
+  return least;
+}
+
 Bytes DividedLender::room(const Session& session) const {
-  const Part& part = tenants_.at(session.tenant);
-  const Bytes free = std::min(capacity_ - held_, part.most - part.held);
-  if (rule_ == Rule::kStatic) return free;
-  return std::min(free, capacity_ / active() - session.held);
+  const Bytes there = free(session.tenant);
+  if (rule_ == Rule::kStatic) return there;
+  return std::min(there, capacity_ / active() - session.held);
 }
 
 // What it may wait for instead of spilling.
@@ -201,9 +230,7 @@ void DividedLender::expire(Instant now, Effects& effects) {
 void DividedLender::apply(Instant now, const Event& event, Effects& effects) {
   if (const auto* open = std::get_if<Open>(&event)) {
     Session session{open->tenant, 0, 0, 0, 0};
-    const Part& part = tenants_.at(open->tenant);
-    const Bytes free = std::min(capacity_ - held_, part.most - part.held);
-    session.floor = std::clamp<Bytes>(free, 0, open->floor);
+    session.floor = std::clamp<Bytes>(free(open->tenant), 0, open->floor);
     Session& opened = sessions_[open->session] = session;
     hold(opened, session.floor);
     effects.emplace_back(Opened{open->session, session.floor});

@@ -186,7 +186,6 @@ Group Reader::group(const toml::table& table) {
 
 void Reader::check_tenants(const Workload& workload) {
   std::set<std::string> known;
-  Bytes guarantees = 0;
   for (std::size_t i = 0; i < workload.tenants.size(); ++i) {
     const WorkloadTenant& tenant = workload.tenants[i];
     if (!known.insert(tenant.path).second) {
@@ -195,13 +194,18 @@ void Reader::check_tenants(const Workload& workload) {
     if (tenant.policy.guarantee > tenant.policy.limit) {
       errors_.add(tenants_at_[i], "the guarantee of \"" + tenant.path + "\" is above its limit");
     }
-    if (!arbiter::valid_tenant_path(tenant.path) || tenant.path.find('/') != std::string::npos) {
-      errors_.add(tenants_at_[i], "a workload's tenants are flat: write a name without \"/\"");
+    if (!arbiter::valid_tenant_path(tenant.path)) {
+      errors_.add(tenants_at_[i], "\"" + tenant.path + "\" is no path; write \"a\" or \"a/b\"");
     }
-    guarantees = saturating_add(guarantees, tenant.policy.guarantee);
-    if (guarantees > workload.capacity) {
-      errors_.add(tenants_at_[i], "the guarantees up to here sum to more than the capacity");
-    }
+  }
+  for (std::size_t i = 0; i < workload.tenants.size(); ++i) {
+    const std::string above = parent_path(workload.tenants[i].path);
+    if (above.empty() || known.contains(above)) continue;
+    errors_.add(tenants_at_[i], "above \"" + workload.tenants[i].path +
+                                    "\" there is no [[tenant]] with path \"" + above + "\"");
+  }
+  if (guaranteed(workload.tenants, "") > workload.capacity) {
+    errors_.add(tenants_at_.front(), "the tenants' guarantees sum to more than the capacity");
   }
   for (const auto& [at, path] : tenants_named_) {
     if (!known.contains(path)) errors_.add(at, "there is no [[tenant]] with path \"" + path + "\"");
@@ -229,6 +233,23 @@ Workload Reader::read(const toml::table& root) {
 }
 
 }  // namespace
+
+std::string parent_path(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+// Its own, or what those below it sum to.
+Bytes guaranteed(const std::vector<WorkloadTenant>& tenants, const std::string& path) {
+  Bytes own = 0;
+  Bytes below = 0;
+  for (const WorkloadTenant& tenant : tenants) {
+    if (tenant.path == path) own = tenant.policy.guarantee;
+    if (tenant.path.empty() || parent_path(tenant.path) != path) continue;
+    below = saturating_add(below, guaranteed(tenants, tenant.path));
+  }
+  return std::max(own, below);
+}
 
 // Exponential after von Neumann: only comparisons, no logarithm that could differ by machine.
 std::int64_t Spread::draw(Rng& rng) const {

@@ -64,6 +64,11 @@ struct Workload {
   std::vector<Group> groups;
 };
 
+/// "a/b" of "a/b/c"; empty of "a".
+std::string parent_path(const std::string& path);
+/// What is guaranteed at a path, itself and below; the sum of all at the empty one.
+Bytes guaranteed(const std::vector<WorkloadTenant>& tenants, const std::string& path);
+
 /// kInvalid: one line per error, "file:line:column: what is wrong and what to write".
 Result<Workload> parse_workload(std::string_view text, const std::string& file_name);
 Result<Workload> load_workload(const std::string& path);

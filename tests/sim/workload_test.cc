@@ -82,7 +82,11 @@ TEST(Workload, ErrorsSayWhereAndWhatToWrite) {
   EXPECT_THAT(error_with("tenant = \"b\"", "tenant = \"c\""),
               StartsWith("w.toml:19:10: there is no [[tenant]] with path \"c\""));
   EXPECT_THAT(error_with("path = \"b\"", "path = \"a\""), HasSubstr("\"a\" is there twice"));
-  EXPECT_THAT(error_with("path = \"b\"", "path = \"a/b\""), HasSubstr("tenants are flat"));
+  EXPECT_THAT(error_with("path = \"b\"", "path = \"c/d\""),
+              HasSubstr("above \"c/d\" there is no [[tenant]] with path \"c\""));
+  EXPECT_THAT(error_with("path = \"b\"", "path = \"a//b\""), HasSubstr("is no path"));
+  EXPECT_THAT(error_with("path = \"b\"", "path = \"b\"\nguarantee = \"300MiB\""),
+              HasSubstr("guarantees sum to more than the capacity"));
   EXPECT_THAT(error_with("{ mean = \"1s\" }", "{ least = \"1s\" }"),
               AllOf(StartsWith("w.toml:12:9: "), HasSubstr("least = …, most = …")));
   EXPECT_THAT(error_with("most = \"200MiB\"", "most = \"1MiB\""), HasSubstr("below its mean"));
@@ -92,6 +96,29 @@ TEST(Workload, ErrorsSayWhereAndWhatToWrite) {
   EXPECT_THAT(error("capacity = "), StartsWith("w.toml:1:"));
   EXPECT_THAT(error("capacity = \"1GiB\"\n"), HasSubstr("there is no [[group]]"));
   EXPECT_EQ(load_workload("/nonexistent/x.toml").error().code(), ErrorCode::kIo);
+}
+
+// "a" with sessions of its own beside the sub-tenant "a/x", which is promised a part of "a".
+TEST(Workload, ATreeIsSharedLevelByLevelUnderEveryLender) {
+  std::string text = kGood;
+  text.replace(
+      text.find("path = \"b\""), 10,
+      "path = \"a/x\"\nweight = 3\nguarantee = \"64MiB\"\nlimit = \"128MiB\"\npriority = 1");
+  text.replace(text.find("tenant = \"b\""), 12, "tenant = \"a/x\"\nfloor = \"1MiB\"");
+  const auto workload = parse_workload(text, "w.toml");
+  ASSERT_TRUE(workload) << workload.error().message();
+  EXPECT_EQ(guaranteed(workload->tenants, ""), 64 * kMiB);
+  EXPECT_EQ(workload->tenants[1].policy.priority, 1);
+  for (const std::string_view policy : kLenders) {
+    const Outcome outcome = outcome_of(*workload, {.policy = std::string(policy), .checked = true});
+    EXPECT_EQ(outcome.wrong, "") << policy;
+    EXPECT_EQ(outcome.ended, 6) << policy;
+    Bytes most = 0;
+    for (const HeldSample& sample : outcome.history) most = std::max(most, sample.held[1]);
+    EXPECT_LE(most, 128 * kMiB) << policy;
+    // Static: 3/4 of all that "a" has, but for its limit; the others lend all of that, too.
+    EXPECT_GT(most, 64 * kMiB) << policy;
+  }
 }
 
 TEST(Workload, SpreadsHaveTheirMeansAndBounds) {

@@ -13,7 +13,7 @@ TEST_F(ClientTest, AClientThatNeverWaitsReachesItsShareWithinThreeSeconds) {
   ASSERT_TRUE(daemon_.start());
   Client first = open("a");
   Spillable hog(first.pool(), "hog");
-  ASSERT_TRUE(hog->acquire(60 * kMiB, 60 * kMiB, 10s));
+  ASSERT_TRUE(hog->acquire(64 * kMiB, 64 * kMiB, 10s));
 
   Client second = open("b");
   ASSERT_TRUE(second.wait_connected(10s));

@@ -3,29 +3,27 @@
 #include <algorithm>
 #include <utility>
 
+#include "shared/wall_time.h"
+
 namespace membroker::broker {
-namespace {
-
-std::int64_t wall_now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
-}  // namespace
 
 void EventRing::add(std::vector<BrokerEvent> events) {
   if (events.empty()) return;
   const std::int64_t wall_ms = wall_now_ms();
+  std::vector<std::shared_ptr<const BrokerEvent>> fresh;
+  fresh.reserve(events.size());
+  for (BrokerEvent& event : events) {
+    event.wall_ms = wall_ms;
+    fresh.push_back(std::make_shared<const BrokerEvent>(std::move(event)));
+  }
   {
     const std::lock_guard lock(mutex_);
-    for (BrokerEvent& event : events) {
-      last_ = event.sequence;
-      event.wall_ms = wall_ms;
+    for (auto& event : fresh) {
+      last_ = event->sequence;
       if (events_.size() < kEventsKeptMax) {
         events_.push_back(std::move(event));
       } else {
-        events_[next_] = std::move(event);
+        events_[next_].swap(event);  // what is forgotten is freed after the lock
       }
       next_ = (next_ + 1) % kEventsKeptMax;
     }
@@ -43,9 +41,10 @@ void EventRing::close() {
 
 EventRing::Batch EventRing::after(std::uint64_t sequence, std::size_t most,
                                   std::chrono::milliseconds wait) {
+  Batch batch;
+  batch.events.reserve(std::min(most, kEventsKeptMax));
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, wait, [&] { return closed_ || last_ > sequence; });
-  Batch batch;
   batch.closed = closed_;
   const std::size_t size = events_.size();
   const std::size_t oldest = size < kEventsKeptMax ? 0 : next_;
@@ -53,7 +52,7 @@ EventRing::Batch EventRing::after(std::uint64_t sequence, std::size_t most,
   std::size_t begin = 0;
   for (std::size_t end = size; begin < end;) {
     const std::size_t middle = begin + (end - begin) / 2;
-    if (events_[(oldest + middle) % size].sequence > sequence) {
+    if (events_[(oldest + middle) % size]->sequence > sequence) {
       end = middle;
     } else {
       begin = middle + 1;

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -28,12 +29,13 @@ struct BrokerEvent {
 
 /// The last events of the broker, for watchers that each read at their own pace.
 ///
-/// Thread-safe. add() is for one thread; it takes a leaf lock, and waits for nobody.
+/// Thread-safe. add() is for one thread; it waits for nobody but watchers that copy pointers: the
+/// leaf lock is never held over an allocation.
 class EventRing {
  public:
   struct Batch {
-    std::vector<BrokerEvent> events;  // the oldest first
-    bool closed = false;              // nothing comes any more
+    std::vector<std::shared_ptr<const BrokerEvent>> events;  // the oldest first
+    bool closed = false;                                     // nothing comes any more
   };
 
   EventRing() { events_.reserve(kEventsKeptMax); }
@@ -53,8 +55,8 @@ class EventRing {
  private:
   mutable std::mutex mutex_;  // leaf; guards all below
   std::condition_variable changed_;
-  std::vector<BrokerEvent> events_;  // full: the oldest is at next_
-  std::size_t next_ = 0;             // where the next one is put
+  std::vector<std::shared_ptr<const BrokerEvent>> events_;  // full: the oldest is at next_
+  std::size_t next_ = 0;                                    // where the next one is put
   std::uint64_t last_ = 0;
   bool closed_ = false;
 };

@@ -6,21 +6,14 @@
 #include <utility>
 
 #include "server/broker/translate.h"
+#include "shared/wall_time.h"
 
 namespace membroker::broker {
-namespace {
-
-std::int64_t system_wall_ms() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
-
-}  // namespace
 
 UsageRecorder::UsageRecorder(UsageStore& store, Look look, Options options)
     : store_(store),
       look_(std::move(look)),
-      options_{options.interval, options.wall_ms ? std::move(options.wall_ms) : system_wall_ms},
+      options_{options.interval, options.wall_ms ? std::move(options.wall_ms) : wall_now_ms},
       thread_([this] { run(); }) {}
 
 UsageRecorder::~UsageRecorder() {

@@ -62,11 +62,11 @@ grpc::Status EventWatch::send(broker::EventRing& ring, const v1::admin::WatchEve
   set_write_by(watcher, Instant::never());
   while (!kept_only || known < last) {
     auto batch = ring.after(known, kBatchMax, kept_only ? std::chrono::milliseconds(0) : kLook);
-    for (const broker::BrokerEvent& event : batch.events) {
+    for (const auto& event : batch.events) {
       v1::admin::WatchEventsResponse response;
-      to_message(event, response.mutable_event());
-      response.set_missed(event.sequence - known - 1);
-      known = event.sequence;
+      to_message(*event, response.mutable_event());
+      response.set_missed(event->sequence - known - 1);
+      known = event->sequence;
       set_write_by(watcher, monotonic_now() + kWriteMax);
       const bool written = writer.Write(response);
       set_write_by(watcher, Instant::never());

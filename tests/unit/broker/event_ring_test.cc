@@ -26,7 +26,7 @@ void add(EventRing& ring, std::uint64_t first, std::uint64_t last) {
 
 std::vector<std::uint64_t> numbers(const EventRing::Batch& batch) {
   std::vector<std::uint64_t> result;
-  for (const BrokerEvent& event : batch.events) result.push_back(event.sequence);
+  for (const auto& event : batch.events) result.push_back(event->sequence);
   return result;
 }
 
@@ -43,8 +43,8 @@ TEST(EventRing, HandsOutWhatFollowsANumberTheOldestFirst) {
   EXPECT_EQ(numbers(ring.after(1, 2, kAtOnce)), (Numbers{2, 3}));
   EXPECT_TRUE(ring.after(5, 10, kAtOnce).events.empty());
   const auto batch = ring.after(4, 1, kAtOnce);
-  EXPECT_EQ(batch.events.at(0).bytes, 5);
-  EXPECT_GT(batch.events.at(0).wall_ms, 0);
+  EXPECT_EQ(batch.events.at(0)->bytes, 5);
+  EXPECT_GT(batch.events.at(0)->wall_ms, 0);
 }
 
 TEST(EventRing, ForgetsTheOldestAtEveryPlaceOfTheRing) {

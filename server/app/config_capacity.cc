@@ -40,11 +40,6 @@ class CapacityCompiler {
   }
 
  private:
-  static Bytes share(Bytes of, const SizeOrPercent& given) {
-    if (given.percent == 0) return given.bytes;
-    return static_cast<Bytes>(static_cast<double>(of) * given.percent / 100);
-  }
-
   // A percentage is of what the reserve leaves; a size must fit beside the reserve.
   std::optional<Bytes> share_of_memory() const {
     const auto memory = host_.memory();
@@ -54,14 +49,14 @@ class CapacityCompiler {
       return std::nullopt;
     }
     const Bytes usable = memory->usable();
-    const Bytes reserve = ir_.reserve ? share(usable, ir_.reserve->value) : 0;
+    const Bytes reserve = ir_.reserve ? share_of(usable, ir_.reserve->value) : 0;
     if (reserve >= usable) {
       errors_.add(ir_.reserve->at, strf("a reserve of %lld bytes leaves nothing of the %lld there "
                                         "are",
                                         number(reserve), number(usable)));
       return std::nullopt;
     }
-    const Bytes capacity = share(usable - reserve, ir_.capacity->value);
+    const Bytes capacity = share_of(usable - reserve, ir_.capacity->value);
     if (capacity <= usable - reserve) return capacity;
     errors_.add(ir_.capacity->at,
                 strf("a capacity of %lld bytes does not fit beside the reserve: there are %lld, of "

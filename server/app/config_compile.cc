@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "server/arbiter/rules.h"
 #include "server/broker/tenant_path.h"
 #include "shared/format.h"
 
@@ -106,7 +107,7 @@ void Compiler::ids(const Given<std::vector<Located<NameOrId>>>& given, const cha
 void Compiler::directory(const Given<std::string>& given, const char* key, std::string& out) {
   if (!given) return;
   const std::string& path = given->value;
-  if (path.empty() || path[0] != '/' || path.find('\0') != std::string::npos) {
+  if (!is_absolute_path(path)) {
     errors_.add(given->at, strf("%s must be an absolute path, such as \"%s\"", key, text(out)));
     return;
   }
@@ -231,7 +232,7 @@ arbiter::TenantPolicy Compiler::policy(const PolicyIr& ir, const PolicyIr& fallb
   if (const auto on_overdue = either(ir.on_overdue, fallback.on_overdue)) {
     policy.on_overdue = static_cast<arbiter::OnOverdue>(on_overdue->value);
   }
-  number(either(ir.weight, fallback.weight), "weight", {1, 10'000}, policy.weight);
+  number(either(ir.weight, fallback.weight), "weight", {1, arbiter::kWeightMax}, policy.weight);
   number(either(ir.priority, fallback.priority), "priority", {-1'000, 1'000}, policy.priority);
   number(either(ir.priority_max, fallback.priority_max), "priority_max", {-1'000, 1'000},
          policy.priority_max);

@@ -29,6 +29,16 @@ struct Range {
 std::optional<std::int64_t> in_range(const Given<std::int64_t>& given, const char* key, Range range,
                                      ConfigErrors& errors, const char* unit = "");
 
+/// The size, or so much percent of `whole`.
+inline Bytes share_of(Bytes whole, const SizeOrPercent& given) {
+  if (given.percent == 0) return given.bytes;
+  return static_cast<Bytes>(static_cast<double>(whole) * given.percent / 100);
+}
+
+inline bool is_absolute_path(const std::string& path) {
+  return path.starts_with('/') && path.find('\0') == std::string::npos;
+}
+
 /// Where messages about guarantees point to.
 struct GuaranteePositions {
   Position capacity;

@@ -9,10 +9,6 @@ constexpr double kStepPercent = 2;
 constexpr double kGrowPercent = 0.5;
 constexpr double kFloorPercent = 50;
 
-Bytes share_of(Bytes capacity, double percent) {
-  return static_cast<Bytes>(static_cast<double>(capacity) * percent / 100);
-}
-
 class PressureCompiler {
  public:
   PressureCompiler(const PressureIr& ir, Bytes capacity, ConfigErrors& errors)
@@ -34,7 +30,7 @@ class PressureCompiler {
   void file() {
     if (!ir_.file) return;
     const std::string& path = ir_.file->value;
-    if (path.empty() || path[0] != '/' || path.find('\0') != std::string::npos) {
+    if (!is_absolute_path(path)) {
       errors_.add(ir_.file->at,
                   "file in [pressure] must be an absolute path, such as \"" + out_.file + "\"");
       return;
@@ -58,10 +54,8 @@ class PressureCompiler {
   }
 
   void size(const Given<SizeOrPercent>& given, const char* key, double otherwise, Bytes& out) {
-    out = share_of(capacity_, otherwise);
+    out = share_of(capacity_, given ? given->value : SizeOrPercent{.percent = otherwise});
     if (!given) return;
-    const SizeOrPercent& value = given->value;
-    out = value.percent > 0 ? share_of(capacity_, value.percent) : value.bytes;
     if (out < 1 || out > capacity_) {
       errors_.add(given->at,
                   strf("%s in [pressure] comes to %lld bytes; write 1 to the capacity "

@@ -41,16 +41,23 @@ broker::TenantConfig& tenant_of(broker::BrokerConfig& config, const std::string&
 std::vector<std::string> merge_stored_tenants(const std::vector<broker::StoredTenant>& stored,
                                               broker::BrokerConfig& config) {
   std::vector<std::string> left_out;
-  for (const broker::StoredTenant& tenant : stored) {
-    broker::BrokerConfig merged = config;
-    tenant_of(merged, tenant.path).policies[tenant.resource] = tenant.policy;
-    const std::string wrong = complaint(tenant, merged);
-    if (wrong.empty()) {
-      config = std::move(merged);
-    } else {
+  // A guarantee may fit only beside a lower one that comes later: again, until nothing more fits.
+  for (std::vector<broker::StoredTenant> rest = stored, unfit; !rest.empty(); rest.swap(unfit)) {
+    left_out.clear();
+    unfit.clear();
+    for (const broker::StoredTenant& tenant : rest) {
+      broker::BrokerConfig merged = config;
+      tenant_of(merged, tenant.path).policies[tenant.resource] = tenant.policy;
+      const std::string wrong = complaint(tenant, merged);
+      if (wrong.empty()) {
+        config = std::move(merged);
+        continue;
+      }
+      unfit.push_back(tenant);
       left_out.push_back(strf("tenant %s of resource %s: %s", tenant.path.c_str(),
                               tenant.resource.c_str(), wrong.c_str()));
     }
+    if (unfit.size() == rest.size()) break;
   }
   std::stable_sort(config.tenants.begin(), config.tenants.end(), [](const auto& a, const auto& b) {
     const auto depth = [](const auto& tenant) {

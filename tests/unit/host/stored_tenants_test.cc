@@ -44,6 +44,15 @@ TEST(StoredTenants, ThatDoNotFitAreLeftOut) {
   EXPECT_EQ(merged.tenants.size(), 1u);
 }
 
+TEST(StoredTenants, OneThatFitsOnlyBesideALaterOneIsNotLeftOut) {
+  broker::BrokerConfig merged = config();
+  merged.tenants[0].path = "z";
+  EXPECT_THAT(
+      merge_stored_tenants({{"a", "ram", {.guarantee = 800 * kMiB}}, {"z", "ram", {}}}, merged),
+      IsEmpty());
+  EXPECT_EQ(merged.tenants.size(), 2u);
+}
+
 TEST(StoredTenants, GuaranteesAboveALimitThatTheFileHasNowAreLeftOut) {
   broker::BrokerConfig merged = config();
   merged.tenants[0].policies["ram"].limit = 600 * kMiB;

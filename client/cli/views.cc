@@ -97,6 +97,23 @@ std::string labels(const Session& session) {
   return text;
 }
 
+// What has happened since the daemon started, but for what has not.
+std::string happened(const v1::admin::GetStatusResponse& status, std::size_t width) {
+  const std::map<std::string, std::uint64_t> sorted(status.counts().begin(), status.counts().end());
+  std::string text;
+  std::string line = "since the start:";
+  for (const auto& [name, count] : sorted) {
+    if (count == 0) continue;
+    const std::string word = " " + clean(name) + "=" + std::to_string(count);
+    if (width > 0 && line.size() + word.size() > width) {
+      text += "\n" + line;
+      line = " ";
+    }
+    line += word;
+  }
+  return line.find('=') == std::string::npos ? text : text + "\n" + line;
+}
+
 Cell note_cell(const Tenant& tenant) {
   std::vector<std::string> notes;
   Style style = Style::kPlain;
@@ -162,8 +179,8 @@ std::string render(const v1::admin::GetStatusResponse& status, const Look& look)
       text += ", " + paint(over, Style::kBad, look.colour);
     }
   }
-  return text + "\n\n" + memory.render(look.width, look.colour) + "\n" +
-         counts.render(look.width, look.colour);
+  return text + happened(status, look.width) + "\n\n" + memory.render(look.width, look.colour) +
+         "\n" + counts.render(look.width, look.colour);
 }
 
 std::string render(const ResourceStatus& resource, const Look& look) {

@@ -30,4 +30,9 @@ Status check_tenant_path(std::string_view path) {
                    kTenantPathBytesMax, arbiter::kTenantDepthMax));
 }
 
+bool is_within(std::string_view tenant, std::string_view path) {
+  if (path.empty() || tenant == path) return true;
+  return tenant.starts_with(path) && tenant[path.size()] == '/';
+}
+
 }  // namespace membroker::broker

@@ -17,4 +17,7 @@ bool is_good_name(std::string_view name);
 /// depth. The error, kInvalid, says the rule. Thread-safe.
 Status check_tenant_path(std::string_view path);
 
+/// `tenant` is `path` or below it; an empty path has all below it. Thread-safe.
+bool is_within(std::string_view tenant, std::string_view path);
+
 }  // namespace membroker::broker

@@ -36,6 +36,23 @@ void to_message(const broker::ResourceRow& row, v1::admin::ResourceStatus* out) 
   out->set_tenants_over_debt_cap(row.tenants_over_debt_cap);
 }
 
+void add_counts(const broker::BrokerCounters& counters, v1::admin::GetStatusResponse* out) {
+  auto& counts = *out->mutable_counts();
+  counts["sessions_opened"] = counters.sessions_opened;
+  counts["sessions_resumed"] = counters.sessions_resumed;
+  counts["sessions_recovered"] = counters.sessions_recovered;
+  counts["sessions_suspected"] = counters.sessions_suspected;
+  counts["sessions_fenced"] = counters.sessions_fenced;
+  counts["sessions_gone"] = counters.sessions_gone;
+  counts["streams_refused"] = counters.streams_refused;
+  counts["stale_frames"] = counters.stale_frames;
+  counts["odd_inventories"] = counters.odd_inventories;
+  counts["debt_alarms"] = counters.debt_alarms;
+  counts["processes_execed"] = counters.processes_execed;
+  counts["orphans_left"] = counters.orphans_left;
+  counts["orphans_unmeasured"] = counters.orphans_unmeasured;
+}
+
 void to_message(const broker::TenantRow& row, v1::admin::Tenant* out) {
   const arbiter::TenantView& view = row.view;
   out->set_path(view.path);
@@ -125,10 +142,6 @@ void to_message(const broker::UsageRecord& record, v1::admin::Usage* out) {
   out->set_peak_waiting_bytes(record.row.peak_waiting);
   out->set_spilled_bytes(record.row.spilled);
   out->set_revoked_count(static_cast<std::uint64_t>(record.row.revoked));
-}
-
-bool is_within(const std::string& tenant, const std::string& path) {
-  return path.empty() || tenant == path || tenant.starts_with(path + '/');
 }
 
 }  // namespace membroker::rpc

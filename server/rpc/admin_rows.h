@@ -19,8 +19,6 @@ void to_message(const broker::SessionRow& row, Instant now, v1::admin::Session* 
 void to_message(const broker::LeaseRow& row, Instant now, v1::admin::Lease* out);
 void to_message(const broker::BrokerEvent& event, v1::admin::Event* out);
 void to_message(const broker::UsageRecord& record, v1::admin::Usage* out);
-
-/// `tenant` is `path` or below it; an empty path has all below it.
-bool is_within(const std::string& tenant, const std::string& path);
+void add_counts(const broker::BrokerCounters& counters, v1::admin::GetStatusResponse* out);
 
 }  // namespace membroker::rpc

@@ -9,8 +9,10 @@
 #include <optional>
 #include <utility>
 
+#include "server/broker/tenant_path.h"
 #include "server/broker/translate.h"
 #include "server/rpc/admin_rows.h"
+#include "shared/wall_time.h"
 
 namespace membroker::rpc {
 namespace {
@@ -86,20 +88,13 @@ grpc::Status AdminService::change(const grpc::ServerContext& context, const Requ
                                   const Change& change) {
   const auto peer = authorise(context, request);
   if (!peer) return to_status(peer.error());
-  // Shared: setting it is not over when its waiter goes on.
-  const auto answer = std::make_shared<std::promise<grpc::Status>>();
-  const bool taken = clerk_.take([&, answer] {
-    const Result<Outcome> made = make(change);
-    const Status kept = keep(change, *peer, made);
-    if (made && change.fill) change.fill(*made);
-    const bool ok = made && kept;
-    answer->set_value(ok ? grpc::Status::OK : to_status(made ? kept.error() : made.error()));
-  });
-  if (!taken) return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many changes are under way"};
-  return answer->get_future().get();
+  const std::lock_guard one_at_a_time(changing_);
+  const Result<Outcome> made = make(change);
+  const Status kept = keep(change, *peer, made);
+  if (made && change.fill) change.fill(*made);
+  return made && kept ? grpc::Status::OK : to_status(made ? kept.error() : made.error());
 }
 
-/// On the clerk's thread.
 Result<AdminService::Outcome> AdminService::make(const Change& change) {
   // Shared: the job may run after nobody waits for it any more, and then must not touch `change`.
   auto promise = std::make_shared<std::promise<Result<Outcome>>>();
@@ -115,16 +110,13 @@ Result<AdminService::Outcome> AdminService::make(const Change& change) {
   return outcome.get();
 }
 
-/// On the clerk's thread.
 Status AdminService::keep(const Change& change, const broker::Peer& who,
                           const Result<Outcome>& made) {
   if (options_.store == nullptr) return {};
   Status kept;
   if (made && change.keep) kept = change.keep(*options_.store, *made);
-  const auto wall = std::chrono::duration_cast<std::chrono::milliseconds>(
-      std::chrono::system_clock::now().time_since_epoch());
   const Status written =
-      options_.store->append_audit({wall.count(), who.uid, who.pid, change.action, change.target,
+      options_.store->append_audit({wall_now_ms(), who.uid, who.pid, change.action, change.target,
                                     change.detail, made ? "ok" : made.error().to_string()});
   if (!written) spdlog::error("audit_lost why={}", broker::log_text(written.error().message()));
   if (!kept) {
@@ -150,6 +142,7 @@ grpc::Status AdminService::GetStatus(grpc::ServerContext* context,
     response->set_sessions_suspect(snapshot.sessions_suspect);
     response->set_tenants(snapshot.tenants);
     for (const auto& row : snapshot.resources) to_message(row, response->add_resources());
+    add_counts(snapshot.counters, response);
     return grpc::Status::OK;
   });
 }
@@ -174,7 +167,7 @@ grpc::Status AdminService::ListSessions(grpc::ServerContext* context,
     const grpc::Status ok = check_filter(snapshot, request->tenant(), "");
     const Instant now = monotonic_now();
     for (const auto& row : snapshot.sessions) {
-      if (!is_within(row.tenant, request->tenant())) continue;
+      if (!broker::is_within(row.tenant, request->tenant())) continue;
       to_message(row, now, response->add_sessions());
     }
     return ok;
@@ -188,7 +181,7 @@ grpc::Status AdminService::ListLeases(grpc::ServerContext* context,
     const grpc::Status ok = check_filter(snapshot, request->tenant(), request->resource());
     const Instant now = monotonic_now();
     for (const auto& row : snapshot.leases) {
-      if (!is_within(row.view.path, request->tenant())) continue;
+      if (!broker::is_within(row.view.path, request->tenant())) continue;
       if (!request->resource().empty() && row.resource != request->resource()) continue;
       if (request->session_id() != 0 && row.view.session.value != request->session_id()) continue;
       to_message(row, now, response->add_leases());

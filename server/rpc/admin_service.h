@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,7 +15,6 @@
 #include "server/broker/inbox.h"
 #include "server/broker/state_store.h"
 #include "server/broker/usage_store.h"
-#include "server/rpc/clerk.h"
 #include "server/rpc/event_watch.h"
 
 namespace membroker::rpc {
@@ -121,7 +121,9 @@ class AdminService final : public v1::admin::Admin::Service {
   AdminBackend& broker_;
   const Options options_;
   EventWatch watch_;
-  Clerk clerk_;  // last: its errands use the others
+  /// Held over a whole change, the broker's part and the disk's: the store has them in the order in
+  /// which the broker made them.
+  std::mutex changing_;
 };
 
 }  // namespace membroker::rpc

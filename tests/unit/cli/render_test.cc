@@ -303,6 +303,18 @@ TEST(Views, AlarmsAndWithheldBytesAreShownOnlyWhileTheyLast) {
   EXPECT_THAT(render(tenants, {}), HasSubstr("debt above 2.0 MiB, orphaned 1.0 MiB"));
 }
 
+TEST(Views, WhatHasHappenedIsCountedWithinTheWidth) {
+  v1::admin::GetStatusResponse status;
+  (*status.mutable_counts())["sessions_gone"] = 0;
+  EXPECT_THAT(render(status, {}), Not(HasSubstr("since the start")));
+  (*status.mutable_counts())["sessions_fenced"] = 3;
+  (*status.mutable_counts())["orphans_left"] = 12;
+  EXPECT_THAT(render(status, {}),
+              HasSubstr("\nsince the start: orphans_left=12 sessions_fenced=3\n"));
+  EXPECT_THAT(render(status, {40, false, false}),
+              HasSubstr("\nsince the start: orphans_left=12\n  sessions_fenced=3\n"));
+}
+
 TEST(Views, NoLineIsWiderThanTheTerminal) {
   const Sample now = sample(3, 3);
   for (const std::size_t width : {30U, 60U, 80U, 120U}) {

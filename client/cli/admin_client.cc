@@ -64,12 +64,14 @@ ErrorCode error_code(grpc::StatusCode code) {
   }
 }
 
-const char* advice(ErrorCode code) {
+const char* advice(ErrorCode code, const std::string& said) {
   switch (code) {
     case ErrorCode::kPermissionDenied: return "; run it as root or as an admin of the daemon";
     case ErrorCode::kUnavailable: return "; is membrokerd going away? try again";
     case ErrorCode::kUnsupported: return "; the daemon is older than this membrokerctl";
     case ErrorCode::kResourcesExhausted:
+      // gRPC's own words say nothing; the daemon's say what to do.
+      if (said.find(';') != std::string::npos) return "";
       return "; the daemon answers many calls just now: try again";
     default: return "";
   }
@@ -115,7 +117,7 @@ struct AdminClient::Impl {
     }
     const ErrorCode code = error_code(status.error_code());
     return Error(code, strf("cannot %s: %s%s", asked.c_str(), clean(status.error_message()).c_str(),
-                            advice(code)));
+                            advice(code, status.error_message())));
   }
 
   template <class Response, class Request>

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "server/broker/tenant_path.h"
+
 namespace membroker::app {
 namespace {
 
@@ -73,9 +75,9 @@ class Reload {
     for (const TenantConfig& tenant : before_.tenants) {
       if (find(after_, tenant.path) != nullptr) continue;
       // One that other tenants are below stays, as their parent, with nothing of its own.
-      const bool parent =
-          std::any_of(after_.tenants.begin(), after_.tenants.end(),
-                      [&](const auto& other) { return other.path.starts_with(tenant.path + '/'); });
+      const bool parent = std::any_of(
+          after_.tenants.begin(), after_.tenants.end(),
+          [&](const auto& other) { return broker::is_within(other.path, tenant.path); });
       if (parent) {
         reset(tenant);
         continue;

@@ -54,7 +54,7 @@ struct AskedBack {
 ///   attach. Of the three totals of a lease the larger value wins; `granted` is never the client's.
 /// * The ledger has every change before any frame that tells of it can be composed.
 /// * A lost stream, silence and a bad frame make a session suspect, its bytes stay charged. Only
-///   the end of its process, or its Goodbye with nothing held, gives them back.
+///   the end of its process, its exec, or its Goodbye with nothing held gives them back.
 ///
 /// Thread: one, the broker's. No clock, lock or gRPC inside.
 class Broker {
@@ -124,6 +124,8 @@ class Broker {
   /// A new one when something has changed, at most every 100 ms; else null.
   std::shared_ptr<const Snapshot> take_snapshot(Instant now);
   Snapshot snapshot() const;
+  /// Of a snapshot only the accounts of one resource: its own, its tenants' and its orphans'.
+  Snapshot accounts(const std::string& resource) const;
   const BrokerConfig& config() const { return config_; }
 
  private:
@@ -175,6 +177,9 @@ class Broker {
   void recover_orphan(const LedgerEntry& entry);
   void recover_orphans(const std::vector<LedgerEntry>& entries);
   void add_orphans(Snapshot* out) const;  // snapshot.cc
+
+  // snapshot.cc
+  void add_accounts(const Resource& resource, Snapshot* out) const;
 
   // broker_recover.cc
   void set_up_tenants();

@@ -140,14 +140,10 @@ Status Broker::remove_tenant(const std::string& path, Instant now) {
   if (!tenants_.contains(path)) {
     return fail(ErrorCode::kNotFound, "there is no tenant " + log_text(path));
   }
-  const std::string below = path + '/';
-  std::erase_if(tenants_, [&](const auto& tenant) {
-    return tenant.first == path || tenant.first.starts_with(below);
-  });
+  std::erase_if(tenants_, [&](const auto& tenant) { return is_within(tenant.first, path); });
   for (std::size_t i = 0; i < resources_.size(); ++i) {
-    std::erase_if(resources_[i].tenant_counters, [&](const auto& counted) {
-      return counted.first == path || counted.first.starts_with(below);
-    });
+    std::erase_if(resources_[i].tenant_counters,
+                  [&](const auto& counted) { return is_within(counted.first, path); });
     feed(i, arbiter::RemoveTenant{path});
     resources_[i].guaranteed = add_up(policies_of(i)).sum;
     lend(i);

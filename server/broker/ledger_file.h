@@ -6,6 +6,7 @@
 #include <string>
 
 #include "server/broker/ledger.h"
+#include "server/broker/tenant_path.h"
 
 /// \file
 /// The bytes of the ledger file; ledger.cc maps and locks them.
@@ -21,7 +22,7 @@ inline constexpr std::uint64_t kMagic = 0x72656764656c626dULL;      // "mbledger
 inline constexpr std::uint64_t kSlotValid = 0x6c61766c74736c6dULL;  // any other value: free
 inline constexpr std::uint32_t kLayout = 1;
 inline constexpr std::size_t kHeaderBytes = 4'096;
-inline constexpr std::size_t kTenantMax = 255;
+inline constexpr std::size_t kTenantMax = kTenantPathBytesMax;
 inline constexpr std::size_t kNameMax = 63;
 
 using BootId = std::array<char, 36>;  // as /proc/sys/kernel/random/boot_id prints it

@@ -31,29 +31,38 @@ SessionRow row_of(const Session& session) {
 
 }  // namespace
 
+/// The resource's row, and one of each tenant.
+void Broker::add_accounts(const Resource& resource, Snapshot* out) const {
+  const Bytes capacity = resource.arbiter.capacity();
+  ResourceRow row{resource.config.name,    capacity,          resource.arbiter.chunk(),
+                  resource.arbiter.root(), resource.counters, resource.config.capacity - capacity};
+  for (arbiter::TenantView& view : resource.arbiter.tenants()) {
+    TenantRow tenant{resource.config.name, std::move(view)};
+    const auto counted = resource.tenant_counters.find(tenant.view.path);
+    if (counted != resource.tenant_counters.end()) tenant.counters = counted->second;
+    row.tenants_over_debt_cap += tenant.debt_over_cap() ? 1 : 0;
+    out->tenant_rows.push_back(std::move(tenant));
+  }
+  row.guaranteed = resource.guaranteed;
+  out->resources.push_back(std::move(row));
+}
+
+Snapshot Broker::accounts(const std::string& resource) const {
+  Snapshot out;
+  const auto index = resource_named(resource);
+  if (index) add_accounts(resources_[*index], &out);
+  add_orphans(&out);
+  return out;
+}
+
 Snapshot Broker::snapshot() const {
   Snapshot out;
   out.epoch = epoch_;
   out.started_at = started_at_;
-  out.taken_at = now_;
   out.state = draining_ ? "draining" : recovering() ? "recovering" : "serving";
   out.tenants = static_cast<std::uint32_t>(tenants_.size());
   out.counters = counters_;
-  for (const Resource& resource : resources_) {
-    const Bytes capacity = resource.arbiter.capacity();
-    ResourceRow row{resource.config.name,     capacity,
-                    resource.arbiter.chunk(), resource.arbiter.root(),
-                    resource.counters,        resource.config.capacity - capacity};
-    for (arbiter::TenantView& view : resource.arbiter.tenants()) {
-      TenantRow tenant{resource.config.name, std::move(view)};
-      const auto counted = resource.tenant_counters.find(tenant.view.path);
-      if (counted != resource.tenant_counters.end()) tenant.counters = counted->second;
-      row.tenants_over_debt_cap += tenant.debt_over_cap() ? 1 : 0;
-      out.tenant_rows.push_back(std::move(tenant));
-    }
-    row.guaranteed = resource.guaranteed;
-    out.resources.push_back(std::move(row));
-  }
+  for (const Resource& resource : resources_) add_accounts(resource, &out);
   out.sessions.reserve(sessions_.size());
   for (const auto& [id, session] : sessions_) {
     if (session->state != SessionState::kActive) ++out.sessions_suspect;

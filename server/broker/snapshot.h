@@ -100,7 +100,6 @@ struct BrokerCounters {
 struct Snapshot {
   Epoch epoch;
   Instant started_at;
-  Instant taken_at;
   std::string state;                   // "serving", "recovering", "draining"
   std::uint32_t sessions_suspect = 0;  // quarantined and fenced ones included
   std::uint32_t tenants = 0;

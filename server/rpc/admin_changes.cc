@@ -100,8 +100,8 @@ grpc::Status AdminService::SetTenant(grpc::ServerContext* context,
     if (!change) return fail(change.error());
     if (auto ok = broker.set_tenant(path, resource, *change, now); !ok) return fail(ok.error());
     Outcome outcome;
-    for (broker::TenantRow& row : broker.snapshot().tenant_rows) {
-      if (row.resource == resource && row.view.path == path) outcome.tenant = std::move(row);
+    for (broker::TenantRow& row : broker.accounts(resource).tenant_rows) {
+      if (row.view.path == path) outcome.tenant = std::move(row);
     }
     return outcome;
   };
@@ -143,9 +143,7 @@ grpc::Status AdminService::SetCapacity(grpc::ServerContext* context,
   wanted.apply = [=](broker::Broker& broker, Instant now) -> Result<Outcome> {
     if (auto ok = broker.set_capacity(resource, capacity, now); !ok) return fail(ok.error());
     Outcome outcome;
-    for (broker::ResourceRow& row : broker.snapshot().resources) {
-      if (row.name == resource) outcome.resource = std::move(row);
-    }
+    outcome.resource = std::move(broker.accounts(resource).resources.front());
     return outcome;
   };
   wanted.fill = [response](const Outcome& outcome) {

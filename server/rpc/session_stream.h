@@ -65,7 +65,6 @@ class SessionStream {
   broker::ConnectionId id() const { return id_; }
   const std::optional<Connection>& connection() const { return connection_; }
   std::string peer() const { return context_.peer(); }
-  bool ended() const { return end_.has_value(); }
 
  private:
   struct Tag final : CqEvent {

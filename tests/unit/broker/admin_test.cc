@@ -102,6 +102,19 @@ TEST_F(AdminTest, GuaranteesFitUnderTheLimitsAboveThem) {
   EXPECT_EQ(broker_->snapshot().tenant_rows.at(1).view.limit, 64 * kMiB);
 }
 
+TEST_F(AdminTest, TheAccountsOfAResourceAreThoseOfTheSnapshot) {
+  broker_->process_ended(peer_of(1), now_, {{.process = peer_of(2), .bytes = kMiB}});
+  deliver();
+  const Snapshot accounts = broker_->accounts("ram");
+  ASSERT_EQ(accounts.resources.size(), 1u);
+  EXPECT_EQ(accounts.resources[0].root.held, kMiB);
+  ASSERT_EQ(accounts.tenant_rows.size(), 3u);
+  EXPECT_EQ(accounts.tenant_rows[0].view.held, kMiB);
+  EXPECT_EQ(accounts.tenant_rows[0].orphaned, kMiB);
+  EXPECT_EQ(accounts.tenant_rows[0].view.sessions, 0u) << "an orphan is no session";
+  EXPECT_TRUE(broker_->accounts("gpu").resources.empty());
+}
+
 TEST_F(AdminTest, ANewTenantAndItsParentsMayBeUsedAtOnce) {
   ASSERT_TRUE(broker_->set_tenant("acme/etl", "ram", {.weight = 3}, now_));
   EXPECT_FALSE(ended(attach(2, hello("acme/etl", claim(0)))).has_value());
@@ -182,6 +195,8 @@ TEST_F(AdminTest, BeforeARestartEveryClientIsToldToComeBackAndThenItsStreamEnds)
   EXPECT_EQ(ended(a_)->code, EndCode::kUnavailable);
   EXPECT_EQ(ledger_->entries().size(), 1u);
   EXPECT_EQ(ended(stream(3))->code, EndCode::kUnavailable);
+  EXPECT_EQ(broker_->snapshot().counters.streams_refused, 0u);
+  EXPECT_EQ(broker_->snapshot().sessions_suspect, 0u) << "that its stream ended is our own doing";
 }
 
 TEST_F(AdminTest, SnapshotsArePublishedAtMostEvery100MsAndOnlyAfterChanges) {

@@ -134,6 +134,15 @@ TEST_F(Command, EventsFollowedAsJsonLines) {
   EXPECT_EQ(console.err_text, "");
 }
 
+TEST_F(Command, AdviceIsGivenOnlyWhereTheDaemonGivesNone) {
+  daemon.admin.status = {grpc::StatusCode::RESOURCE_EXHAUSTED, "2 watchers; end one of them"};
+  ctl({"events"});
+  EXPECT_THAT(console.err_text, HasSubstr("the events: 2 watchers; end one of them\n"));
+  daemon.admin.status = {grpc::StatusCode::RESOURCE_EXHAUSTED, "Server Threadpool Exhausted"};
+  ctl({"events"});
+  EXPECT_THAT(console.err_text, HasSubstr("Exhausted; the daemon answers many calls just now"));
+}
+
 TEST_F(Command, EventsEndWithTheDaemonsError) {
   daemon.admin.status = {grpc::StatusCode::UNAVAILABLE, "the daemon is going away"};
   EXPECT_EQ(ctl({"events"}), kExitUnreachable);

@@ -38,9 +38,11 @@ void print_tally(const Tally& tally, const WorldOptions& options) {
   row("  top-ups", tally.top_ups);
   row("  withdrawn", tally.withdrawals);
   row("  overdue", tally.overdue);
-  row("  checked for fairness", tally.fairness_checks);
+  row("  judged", tally.fairness_checks);
   row("answers foreseen", tally.predicted);
+  row("grants, others waiting", tally.chosen_of_several);
   row("debts covered", tally.covered);
+  row("debts over their cap", tally.alarms);
   row("events rejected", tally.rejected);
   std::printf("%-24s %12s\n", "peak held", format_bytes(tally.peak_held).c_str());
   const double share = tally.held_integral /

@@ -22,7 +22,9 @@ TEST(Simulation, HundredThousandEventsOfEveryKindKeepEveryInvariant) {
   EXPECT_GT(tally.fairness_checks, 1'000u);
   EXPECT_GT(tally.predicted, 5'000u);
   EXPECT_GT(tally.overdue, 20u);
+  EXPECT_GT(tally.chosen_of_several, 2'000u);
   EXPECT_GT(tally.covered, 5u);
+  EXPECT_GT(tally.alarms, 5u);
   for (const DenyReason reason :
        {DenyReason::kInvalid, DenyReason::kTooLarge, DenyReason::kOverdue, DenyReason::kDebt,
         DenyReason::kSelfSpill, DenyReason::kDeadline, DenyReason::kCancelled,

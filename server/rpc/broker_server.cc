@@ -25,7 +25,7 @@
 namespace membroker::rpc {
 namespace {
 
-constexpr int kAdminCallsMax = 8;  // under way at once; more are refused
+constexpr int kAdminThreadsMax = 9;  // a call each, and one waits for the next; more are refused
 constexpr int kCallsMax = 16;        // at once on a connection; a client has one, an admin few
 constexpr std::size_t kGrpcMemoryMax = 64 * static_cast<std::size_t>(kMiB);
 // Frames up to here are read and refused with a text; gRPC itself ends the stream beyond.
@@ -132,7 +132,7 @@ BrokerServer::Impl::Impl(broker::BrokerConfig config, Epoch epoch, broker::Ledge
       inbox_([this] { alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), &wake_tag_); }) {
   grpc::ResourceQuota quota("broker");
   quota.Resize(kGrpcMemoryMax);
-  quota.SetMaxThreads(kAdminCallsMax + 1);  // one waits for the next call
+  quota.SetMaxThreads(kAdminThreadsMax);
   grpc::ServerBuilder builder;
   builder.RegisterService(&service_);
   // Synchronous: beside a queue of our own gRPC makes such methods' threads wait without polling.

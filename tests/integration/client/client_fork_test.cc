@@ -50,6 +50,7 @@ class ForkedClientTest : public ClientTest {
     if (!forked(Client::open(options("b")))) wrong |= 32;
     auto late = MemoryConsumer("late").register_with(client.pool());
     if (!forked(late.try_grow(kMiB))) wrong |= 64;
+    if (!forked(client.allocator()->allocate(1))) wrong |= 64;
     if (reservation.free() != 0 || reservation.size() != size) wrong |= 128;
     return wrong;
   }
@@ -230,6 +231,15 @@ TEST_F(ChildBudgetTest, ServesTheChildAndIsItsAlone) {
             0);
   EXPECT_EQ(client.pool(), of_parent);
   EXPECT_TRUE(reservation.acquire(10 * kMiB, 10 * kMiB, 10s));
+}
+
+TEST_F(ChildBudgetTest, TooSmallForAWorkspaceIsSaidAtOnce) {
+  Client client = open_with(kMiB / 2);
+  EXPECT_EQ(in_child([&] {
+              const auto none = client.spill_workspace(60s);
+              return !none && none.error().code() == ErrorCode::kInvalid ? 0 : 1;
+            }),
+            0);
 }
 
 TEST_F(ChildBudgetTest, IsEnoughToSpill) {

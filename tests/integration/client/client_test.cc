@@ -1,4 +1,7 @@
+#include <array>
+#include <latch>
 #include <thread>
+#include <vector>
 
 #include "membroker/allocator.h"
 #include "tests/integration/client/client_fixture.h"
@@ -196,6 +199,22 @@ TEST(ClientWithoutDaemonTest, EmbeddedHasAFixedCapacity) {
   ASSERT_TRUE(report);
   EXPECT_FALSE(report->ended);
   EXPECT_EQ(report->holders.size(), 1U);
+}
+
+TEST(ClientWithoutDaemonTest, ThreadsThatAskAtOnceGetOneWorkspace) {
+  Client client = *Client::embedded(64 * kMiB);
+  std::latch ready(4);
+  std::array<std::shared_ptr<SpillWorkspace>, 4> got;
+  std::vector<std::thread> threads;
+  for (auto& workspace : got) {
+    threads.emplace_back([&] {
+      ready.arrive_and_wait();
+      workspace = *client.spill_workspace(10s);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& workspace : got) EXPECT_EQ(workspace, got[0]);
+  EXPECT_LE(client.stats().resources[0].peak_reserved_bytes, 8 * kMiB);
 }
 
 TEST(ClientWithoutDaemonTest, OptionsAreChecked) {

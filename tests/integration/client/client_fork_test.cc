@@ -234,7 +234,9 @@ TEST_F(ChildBudgetTest, ServesTheChildAndIsItsAlone) {
 }
 
 TEST_F(ChildBudgetTest, TooSmallForAWorkspaceIsSaidAtOnce) {
+  ASSERT_TRUE(daemon_.start());
   Client client = open_with(kMiB / 2);
+  ASSERT_TRUE(client.wait_connected(10s));
   EXPECT_EQ(in_child([&] {
               const auto none = client.spill_workspace(60s);
               return !none && none.error().code() == ErrorCode::kInvalid ? 0 : 1;

@@ -542,7 +542,11 @@ TEST(CConsumerTest, DropsTheContextOfNoCallBackAtOnce) {
 }
 
 TEST(CConsumerTest, AReservationMadeInAForkedChildIsOfNoPool) {
-  const auto client = make<mb_client>(mb_client_embedded, 4 * kMiB);
+  mb_client_options options = MB_CLIENT_OPTIONS_INIT;
+  options.tenant = "t";
+  options.socket = "/nowhere/broker.sock";
+  const auto client = make<mb_client>(mb_client_open, &options);
+  EXPECT_EQ(mb_client_wait_connected(client.get(), 0, nullptr), MB_TIMEOUT);  // it is used now
   const auto pool = make<mb_pool>(mb_client_pool, client.get(), "ram");
   const auto reservation = reserve_in(pool.get(), "c");
   const pid_t pid = ::fork();

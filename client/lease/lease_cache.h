@@ -225,7 +225,7 @@ class LeaseCache final : public LeaseListener {
   void ask(LeaseWaiter& waiter, Turn& turn);
   void ask_for_less(LeaseWaiter& waiter, Turn& turn);
   void ask_for_spill(LeaseWaiter& waiter);
-  void lower_requests(Turn& turn);
+  void lower_requests(bool floor_came, Turn& turn);
   WaitStep finish(LeaseWaiter& waiter);
   WaitStep refuse(LeaseWaiter& waiter, LeaseRefusal refusal);
   WaitStep refuse_finally(LeaseWaiter& waiter, Turn& turn);

@@ -34,6 +34,7 @@ LeaseTotals LeaseCache::totals() const {
 void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt) {
   Turn turn(*this);
   decide_workspace(floor);
+  const bool floor_came = !ever_attached_;
   attached_ = ever_attached_ = true;
   away_.reset();
   final_.reset();
@@ -42,7 +43,7 @@ void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt)
   const std::optional<RequestId> only =
       workspace_.wanted ? std::optional(workspace_.request) : std::nullopt;
   const std::vector<RequestId> open = state_.on_attached(daemon, floor, debt, only);
-  lower_requests(turn);
+  lower_requests(floor_came, turn);
   for (const LeaseRequest& request : state_.unanswered(now())) {
     if (only && request.id != *only) continue;
     if (std::find(open.begin(), open.end(), request.id) != open.end()) {
@@ -54,7 +55,7 @@ void LeaseCache::on_attached(const LeaseTotals& daemon, Bytes floor, Bytes debt)
 }
 
 // What the stream brought, the floor above all, is used first: asked for is what is still lacking.
-void LeaseCache::lower_requests(Turn& turn) {
+void LeaseCache::lower_requests(bool floor_came, Turn& turn) {
   settle(turn);
   for (const LeaseWaiter* waiter : waiters_) {
     const LeaseState::OpenRequest* open = waiter->request ? state_.find(waiter->request) : nullptr;
@@ -62,7 +63,9 @@ void LeaseCache::lower_requests(Turn& turn) {
     const Bytes lacking = std::max<Bytes>(1, waiter->min - waiter->got);
     state_.lower_request(waiter->request, open->ask.min - lacking);
   }
-  if (standing_ && !standing_is_prefetch_) state_.lower_request(standing_, state_.free());
+  // It was opened for what was lacking beside what was free then.
+  if (floor_came && standing_ && !standing_is_prefetch_)
+    state_.lower_request(standing_, state_.free());
 }
 
 void LeaseCache::on_detached(const Error& why, bool final) {

@@ -86,7 +86,7 @@ LeaseRequest LeaseState::open_request(Bytes min, Bytes want, bool grow, std::int
   MB_CHECK(0 < min && min <= want);
   OpenRequest request;
   request.ask.id = RequestId{++last_request_};
-  request.ask.min = min;
+  request.ask.min = request.opened_min = min;
   request.ask.want = grow && !tight_ ? std::max(want, chunk_ * growth_) : want;
   request.ask.wait = std::max<Millis>(0, deadline - now);
   request.ask.priority = priority;

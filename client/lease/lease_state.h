@@ -33,6 +33,7 @@ class LeaseState {
  public:
   struct OpenRequest {
     LeaseRequest ask;
+    Bytes opened_min = 0;  // before it was lowered: what was sent may be as large
     Instant deadline;
     bool owned = true;  // false: its grant becomes free bytes, its answer is told to nobody
     bool answered = false;

@@ -38,7 +38,7 @@ bool LeaseCache::fetch_answer(LeaseWaiter& waiter) {
   if (open == nullptr || !open->answered) return false;
   const Bytes earmarked = open->earmarked;
   const std::optional<Error> denied = open->denied;
-  const Bytes asked_min = open->ask.min;
+  const Bytes asked_min = open->opened_min;
   state_.close_request(std::exchange(waiter.request, {}));
   // Asked for more than it lacks by now (the floor came, a neighbour shrank): that is asked for.
   if (denied && !waiter.brief && asked_min > waiter.min - waiter.got) return true;
@@ -269,11 +269,14 @@ void LeaseCache::ask(LeaseWaiter& waiter, Turn& turn) {
 
 // Bytes came from elsewhere, a neighbour's. A request for more than is lacking by now could wait in
 // vain, so it is withdrawn; but not for a little less, for the next one has its place to find anew.
+// Who has enough waits for nothing.
 void LeaseCache::ask_for_less(LeaseWaiter& waiter, Turn& turn) {
   const LeaseState::OpenRequest* open = waiter.request ? state_.find(waiter.request) : nullptr;
   if (open == nullptr || open->answered) return;
   const Bytes lacking = std::max<Bytes>(1, waiter.min - waiter.got);
-  if (open->ask.min - lacking < std::max<Bytes>(1, open->ask.min / 8)) return;
+  const bool enough = waiter.got >= waiter.min;
+  const bool little_less = open->ask.min - lacking < std::max<Bytes>(1, open->ask.min / 8);
+  if (enough ? open->deadline <= now() : little_less) return;
   turn.cancels.push_back(waiter.request);
   state_.close_request(std::exchange(waiter.request, {}));
 }

@@ -55,7 +55,13 @@ void Nested::ask_parent(const std::shared_ptr<NestedWaiter>& waiter, bool blocks
 
 // True: it is to be asked anew.
 bool Nested::ask_once(const std::shared_ptr<NestedWaiter>& waiter, bool blocks) {
-  if (inside_spill()) return answered(waiter, fail(grow_in_spill()));
+  if (inside_spill()) {
+    {
+      const std::lock_guard lock(mutex_);
+      waiter->stale = false;  // it was given all there is; the parent is not asked
+    }
+    return answered(waiter, fail(grow_in_spill()));
+  }
   const AcquireOptions options{waiter->priority, true};
   const bool waits = core_of(*parent_) != nullptr || nested_of(*parent_) != nullptr;
   std::optional<Result<std::int64_t>> answer;

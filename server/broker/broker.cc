@@ -233,7 +233,7 @@ void Broker::schedule(Session& session) {
   Instant due = Instant::never();
   if (session.connection) {
     due = session.next_pulse;
-    if (session.state == SessionState::kActive) {
+    if (session.state == SessionState::kActive && !restarting_) {
       due = std::min(due, session.last_frame + config_.times.session_ttl);
     }
   }
@@ -253,7 +253,7 @@ void Broker::session_due(Session& session) {
     session.next_pulse = now_ + times.heartbeat_interval;
     mark_ready(session);
   }
-  if (session.connection && session.state == SessionState::kActive &&
+  if (session.connection && session.state == SessionState::kActive && !restarting_ &&
       session.last_frame + times.session_ttl <= now_) {
     suspect(session, "silent");
   }

@@ -111,8 +111,12 @@ Result<std::vector<ProcessEntry>> list_processes() {
     const auto pid = number_at<pid_t>(name);
     if (!pid) continue;
     const auto stat = read_of(*pid, "stat", kStatBytesMax);
-    if (!stat && stat.error().code() != ErrorCode::kNotFound) return fail(stat.error());
-    if (!stat) continue;
+    if (!stat) {
+      const ErrorCode why = stat.error().code();
+      // Gone, or another user's where /proc hides them; anything else would hide them all.
+      if (why == ErrorCode::kNotFound || why == ErrorCode::kPermissionDenied) continue;
+      return fail(stat.error());
+    }
     const std::string_view state = stat_field(*stat, 3);
     const auto parent = number_at<pid_t>(stat_field(*stat, 4));
     const auto start_time = number_at<std::uint64_t>(stat_field(*stat, 22));

@@ -54,9 +54,11 @@ ProcessWatch::ProcessWatch(OnExit on_exit) : impl_(std::make_unique<Impl>(std::m
   impl_->thread = std::thread([impl = impl_.get()] { impl->io.run(); });
 }
 
-ProcessWatch::~ProcessWatch() {
+ProcessWatch::~ProcessWatch() { stop(); }
+
+void ProcessWatch::stop() {
   impl_->io.stop();
-  impl_->thread.join();
+  if (impl_->thread.joinable()) impl_->thread.join();
 }
 
 Status ProcessWatch::watch(const Peer& peer) {

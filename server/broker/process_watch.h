@@ -25,6 +25,8 @@ class ProcessWatch {
   /// the process is forgotten: asked for it after that, on_exit runs again.
   /// kNotFound if the process is no more, also after pid reuse.
   Status watch(const Peer& peer);
+  /// on_exit runs no more. Idempotent; not from on_exit.
+  void stop();
   /// Watches it no more. on_exit may run still, if the process ends just now.
   void forget(const Peer& peer);
 

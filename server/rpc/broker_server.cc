@@ -369,6 +369,7 @@ void BrokerServer::Impl::shutdown() {
   closer.join();
   doors_.reset();
   kin_->stop();  // each one's thread calls the other
+  watch_->stop();
   watch_.reset();
   kin_.reset();
 }

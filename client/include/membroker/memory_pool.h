@@ -309,7 +309,8 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   virtual MemoryLimit limit_for(const MemoryConsumer& consumer) const;
   /// Who holds how much, the largest first, those with nothing left out; down to the consumers
   /// inside nested pools, where what a nested pool keeps or lends is by its own name. In all it is
-  /// what is reserved. By default: the consumers of metrics(), and the rest by the pool's name.
+  /// what is reserved, if not through a tracked pool, and what nested pools lend. By default: the
+  /// consumers of metrics(), and the rest by the pool's name.
   virtual std::vector<PoolHolder> holders() const;
 
  protected:

@@ -154,6 +154,7 @@ TEST_F(Cli, UsageOutlivesARestartOfTheDaemon) {
   const std::string id = std::to_string(client->welcome().session_id());
   ASSERT_EQ(ctl({"revoke", id, "2MiB"}).exit_code, 0);
   EXPECT_TRUE(shows({"leases"}, "3.0 MiB"));
+  EXPECT_TRUE(shows({"leases"}, "2.0 MiB"));  // published: what the last look before the end sees
   EXPECT_EQ(daemon_.stop(), 0);
   ASSERT_TRUE(daemon_.start()) << daemon_.log();
 

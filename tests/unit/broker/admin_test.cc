@@ -199,6 +199,14 @@ TEST_F(AdminTest, BeforeARestartEveryClientIsToldToComeBackAndThenItsStreamEnds)
   EXPECT_EQ(broker_->snapshot().sessions_suspect, 0u) << "that its stream ended is our own doing";
 }
 
+TEST_F(AdminTest, WhoDoesNotReadWhileTheDaemonGoesHoldsNothingUp) {
+  deaf_.insert(a_);
+  broker_->announce_restart(now_);
+  now_ = now_ + 10 * broker_->config().times.session_ttl;
+  broker_->expire(now_);  // comes to an end
+  EXPECT_EQ(broker_->snapshot().sessions_suspect, 0u);
+}
+
 TEST_F(AdminTest, SnapshotsArePublishedAtMostEvery100MsAndOnlyAfterChanges) {
   advance(1'000);
   while (broker_->take_snapshot(now_)) now_ = now_ + 100;

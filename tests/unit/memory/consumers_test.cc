@@ -110,8 +110,9 @@ TEST(WatchTest, BytesHandedOnAreNotSeenTwice) {
   auto second = open(watched, "second");
   const auto hand_on = [&](MemoryReservation& to, const std::function<void()>& give) {
     pool->in_shrink = [&] {
-      pool->in_shrink = nullptr;
-      EXPECT_TRUE(to.try_grow(100));
+      MemoryReservation& grows = to;
+      pool->in_shrink = nullptr;  // ends what this lambda holds
+      EXPECT_TRUE(grows.try_grow(100));
     };
     give();
   };

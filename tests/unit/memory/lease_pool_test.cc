@@ -214,14 +214,17 @@ TEST(LeasePoolTest, WhatANeighbourFreesIsTakenOffWhatIsAskedFor) {
   EXPECT_EQ(waiting.get(), 8 * kMiB);
 }
 
-TEST(LeasePoolTest, AWaiterThatANeighbourServedWaitsForNoMore) {
+class NeighbourTest : public ::testing::TestWithParam<Bytes> {};
+INSTANTIATE_TEST_SUITE_P(LeasePoolTest, NeighbourTest, ::testing::Values(1, 4 * kMiB));
+
+TEST_P(NeighbourTest, AWaiterItServedWaitsForNoMore) {
   ScriptedDaemon daemon({.capacity_bytes = 8 * kMiB});
   auto neighbour = open(daemon, "neighbour");
   ASSERT_EQ(neighbour.acquire(4 * kMiB, 4 * kMiB, seconds(10)), 4 * kMiB);
   daemon.hold_requests(true);
   auto reservation = open(daemon, "r");
   auto waiting = std::async(std::launch::async, [&] {
-    return reservation.acquire(4 * kMiB, 8 * kMiB, std::chrono::minutes(10));
+    return reservation.acquire(GetParam(), 8 * kMiB, std::chrono::minutes(10));
   });
   ASSERT_TRUE(comes_true([&] { return daemon.held_requests().size() == 1; }));
   neighbour.free();

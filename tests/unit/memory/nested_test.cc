@@ -192,6 +192,8 @@ TEST(NestedSpillTest, InsideASpillOnlyRetainedBytesAreLent) {
   victim =
       MemoryConsumer("victim")
           .with_spill([&](const SpillRequest&) {
+            EXPECT_EQ(workspace.acquire(50, 50, seconds(1)).error().code(),
+                      ErrorCode::kGrowInSpill);
             EXPECT_TRUE(workspace.try_grow(40));
             EXPECT_EQ(workspace.try_grow(1).error().code(), ErrorCode::kGrowInSpill);
             EXPECT_EQ(workspace.acquire(1, 1, seconds(1)).error().code(), ErrorCode::kGrowInSpill);

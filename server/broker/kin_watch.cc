@@ -223,7 +223,15 @@ void KinWatch::Impl::sample(Followed& one, const ProcessTable& table) {
   std::vector<Kin> kin = *one.kin;
   const auto image = process_image(one.peer.pid);
   if (image && one.peer.image != kImageUnknown && *image != one.peer.image) {
-    hooks.on_exec(one.peer, *image, left_of(std::exchange(kin, {})));
+    const std::vector<Kin> before = std::exchange(kin, {});
+    one.kin = std::make_shared<const std::vector<Kin>>();
+    {
+      // First: who is told of the exec must not find them with the new image.
+      const std::lock_guard lock(mutex);
+      const auto found = followed.find(one.peer.key());
+      if (found != followed.end()) found->second.kin = one.kin;
+    }
+    hooks.on_exec(one.peer, *image, left_of(before));
   }
   if (image) one.peer.image = *image;
   find_kin(one.peer, table, &kin);

@@ -269,6 +269,17 @@ Bytes LeaseCache::share(const ShardAccount& account) {
   return std::min(state_.size(), options_.policy->share(account, book_.sums(), state_.size()));
 }
 
+Bytes LeaseCache::peak(const ShardAccount& account) const {
+  const std::lock_guard lock(mutex_);
+  return account.peak;
+}
+
+void LeaseCache::reset_peak(ShardAccount& account) {
+  Turn turn(*this);
+  state_.unreserve(book_.drain(account));
+  account.peak = account.charged;
+}
+
 LeaseCounters LeaseCache::counters() const {
   const std::lock_guard lock(mutex_);
   return counters_;

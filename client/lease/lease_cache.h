@@ -173,6 +173,9 @@ class LeaseCache final : public LeaseListener {
   Bytes used() const;
   Bytes debt() const;
   Bytes share(const ShardAccount& account);  // takes the shards' unused credit back first
+  /// Most that the account was charged, unused credit included, so far or since reset_peak().
+  Bytes peak(const ShardAccount& account) const;
+  void reset_peak(ShardAccount& account);  // takes its unused credit back first
   LeaseCounters counters() const;
 
   LeaseFigures figures() override;

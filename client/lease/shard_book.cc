@@ -71,6 +71,7 @@ void ShardBook::change(ShardAccount& account, Bytes bytes, int waiting) {
   }
   const bool was_active = account.active();
   account.charged += bytes;
+  account.peak = std::max(account.peak, account.charged);
   account.waiting += waiting;
   MB_CHECK(account.charged >= 0 && account.waiting >= 0);
   if (!account.can_spill) {
@@ -111,6 +112,14 @@ Bytes ShardBook::drain(LeaseShard& shard) {
   shard.close(was, now);
   charge(*shard.account, -was.credit);
   return was.credit;
+}
+
+Bytes ShardBook::drain(ShardAccount& account) {
+  Bytes collected = 0;
+  for (LeaseShard* shard = first_; shard != nullptr; shard = shard->next) {
+    if (shard->account == &account) collected += drain(*shard);
+  }
+  return collected;
 }
 
 Bytes ShardBook::grow(LeaseShard& shard, Bytes n, Bytes credit) {
@@ -160,10 +169,11 @@ bool ShardBook::move(LeaseShard& from, LeaseShard& to, Bytes n) {
 
 Bytes ShardBook::credit_limit(Bytes cap) const {
   if (slow_) return 0;
-  // Of a small lease enough for a reservation that goes up and down by pages of mixed sizes. What
-  // is stranded so comes back by a sweep before anybody is refused.
+  // Of a small lease enough for a reservation that goes up and down by pages of mixed sizes, of a
+  // large one a 64th for all. What is stranded so comes back by a sweep before anybody is refused.
   const auto shards = static_cast<Bytes>(std::max<std::size_t>(2, count_));
-  return std::clamp<Bytes>(cap / 4 / shards, 0, kCreditLimitMax);
+  const Bytes usual = std::min(kCreditUsual, cap / 2 / shards);
+  return std::clamp(cap / 64 / shards, usual, kCreditLimitMax);
 }
 
 Bytes ShardBook::used() const {

@@ -22,6 +22,7 @@ struct TaskAccount {
 /// A consumer's part.
 struct ShardAccount {
   Bytes charged = 0;  // over all its shards, credit included
+  Bytes peak = 0;     // of `charged`
   bool can_spill = false;
   int waiting = 0;  // acquires under way
   TaskAccount* task = nullptr;
@@ -53,7 +54,9 @@ struct BookSums {
 
 class ShardBook {
  public:
-  static constexpr Bytes kCreditLimitMax = kMiB;
+  // A reservation that goes up and down by less needs the pool only once.
+  static constexpr Bytes kCreditUsual = 2 * kMiB;
+  static constexpr Bytes kCreditLimitMax = 16 * kMiB;
 
   void add(LeaseShard& shard);
   /// The shard must be charged nothing.
@@ -69,8 +72,9 @@ class ShardBook {
   /// Takes all credit of all shards; returns how much it was, which is no longer charged.
   /// While slow it also makes every shard slow.
   Bytes sweep();
-  /// The same for one shard.
+  /// The same for one shard, or one account's.
   Bytes drain(LeaseShard& shard);
+  Bytes drain(ShardAccount& account);
   /// Takes the credit of shards that were not used since the last call.
   Bytes collect_idle();
 

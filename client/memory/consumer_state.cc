@@ -55,14 +55,21 @@ void ReservationState::note_watched(std::int64_t change) {
 std::int64_t ConsumerState::used() {
   const std::lock_guard lock(mutex);
   if (use_shared) return shared.used.load(std::memory_order_relaxed);
-  return reservations.empty() ? 0 : reservations.front()->size();
+  std::int64_t sum = 0;
+  for (const ReservationState* reservation : reservations) sum += reservation->size();
+  return sum;
 }
 
 std::int64_t ConsumerState::peak() {
   const std::lock_guard lock(mutex);
-  const std::int64_t shared_peak = shared.peak.load(std::memory_order_relaxed);
-  if (use_shared || reservations.empty()) return shared_peak;
-  return std::max(shared_peak, reservations.front()->peak());
+  if (!reservations.empty()) note_peak(*reservations.front());
+  return shared.peak.load(std::memory_order_relaxed);
+}
+
+void ConsumerState::note_peak(const ReservationState& reservation) {
+  const bool by_account = several && !reservation.core->cut_off();
+  SharedUse::raise(shared.peak,
+                   by_account ? reservation.core->cache().peak(account) : reservation.peak());
 }
 
 void ConsumerState::reset_peak() {
@@ -70,6 +77,9 @@ void ConsumerState::reset_peak() {
   shared.peak.store(use_shared ? shared.used.load(std::memory_order_relaxed) : 0,
                     std::memory_order_relaxed);
   for (ReservationState* reservation : reservations) reservation->reset_peak();
+  if (!several || reservations.empty()) return;
+  PoolCore& core = *reservations.front()->core;
+  if (!core.cut_off()) core.cache().reset_peak(account);
 }
 
 bool ConsumerState::is_of(const PoolCore& owner) {
@@ -95,17 +105,27 @@ void ConsumerState::attach(ReservationState& reservation) {
   }
   reservation.core->cache().add(reservation);
   if (reservations.size() < 2) return;
+  ReservationState& first = *reservations.front();
+  lease::LeaseCache& cache = reservation.core->cache();
+  // Peaks of sums cost every call a line that others write: only where somebody keeps track.
+  if (&tracked_in(*reservation.pool) == reservation.pool.get()) {
+    if (several) return;
+    note_peak(first);
+    cache.reset_peak(account);
+    several = true;
+    return;
+  }
   if (!use_shared) {
-    SharedUse::raise(shared.peak, reservations.front()->peak());
-    reservation.core->cache().set_shared(*reservations.front());
+    note_peak(first);
+    cache.set_shared(first);
     use_shared = true;
   }
-  reservation.core->cache().set_shared(reservation);
+  cache.set_shared(reservation);
 }
 
 bool ConsumerState::detach(ReservationState& reservation) {
   const std::lock_guard lock(mutex);
-  SharedUse::raise(shared.peak, reservation.peak());
+  note_peak(reservation);
   std::erase(reservations, &reservation);
   return reservations.empty();
 }

@@ -90,11 +90,13 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   std::mutex mutex;  // guards the rest; taken before a pool's
   std::vector<ReservationState*> reservations;
   int unended = 0;          // reservations that nobody has begun to end
-  bool use_shared = false;  // several reservations, now or earlier: `shared` counts
+  bool use_shared = false;  // `shared` counts: of a plain pool, or a tracked one's several
+  bool several = false;     // reservations of credit, now or earlier, that `shared` does not count
   std::map<void*, MemoryReservation> pages;  // what pays for each
   std::string spill_error;                   // why the last call-back failed; empty if it did not
 
   std::int64_t used();
+  /// Of several reservations with their unused credit, unless `shared` counts.
   std::int64_t peak();
   void reset_peak();
   /// Its reservations are the core's own, not of a pool that wraps it.
@@ -107,6 +109,9 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   void quiesce();
   /// True: that was the last one.
   bool detach(ReservationState& reservation);
+
+ private:
+  void note_peak(const ReservationState& reservation);
 };
 
 /// While it lives its consumer is not chosen for spilling.

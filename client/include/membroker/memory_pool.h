@@ -119,6 +119,9 @@ class MemoryConsumer {
   std::int32_t spill_priority() const noexcept;
   /// Bytes reserved, over all its reservations.
   std::int64_t used() const noexcept;
+  /// The largest used() so far. Exact of one reservation, and in a tracked() pool; of several in
+  /// another with what they could take without asking the pool: a 64th of it at most, or in a
+  /// small pool half of it, 2 MiB each.
   std::int64_t peak() const noexcept;
   void reset_peak() noexcept;  ///< To what is used now.
   /// Runs the spill call-back now, on this thread; returns the bytes freed. kUnsupported without a

@@ -73,6 +73,47 @@ TEST(ConsumerEndTest, NoCallBackRunsWhenTheLastTwoReservationsEndedAtOnce) {
   EXPECT_EQ(consumer.register_with(pool).consumer().id(), consumer.id());  // no clone: it had ended
 }
 
+// Two of one consumer, which go up and down within their credit.
+struct Siblings {
+  explicit Siblings(const std::shared_ptr<MemoryPool>& pool)
+      : first(open(pool, "c")), second(first.new_empty()) {}
+  bool counts_together() const {
+    return (detail::PoolAccess::state(first)->word() & detail::CreditShard::kShared) != 0;
+  }
+  MemoryReservation first;
+  MemoryReservation second;
+};
+
+TEST(ConsumerPeakTest, IsExactOfSeveralReservationsInATrackedPool) {
+  Siblings both(MemoryPool::greedy(1 << 20)->tracked());
+  EXPECT_TRUE(both.counts_together());
+  ASSERT_TRUE(both.first.try_grow(300));
+  ASSERT_TRUE(both.second.try_grow(200));
+  ASSERT_TRUE(both.first.shrink(300));
+  ASSERT_TRUE(both.second.try_grow(250));
+  EXPECT_EQ(both.first.consumer().used(), 450);
+  EXPECT_EQ(both.first.consumer().peak(), 500);
+}
+
+TEST(ConsumerPeakTest, CostsNothingWhereNobodyKeepsTrackAndIsNeverTooLow) {
+  Siblings both(MemoryPool::greedy(1 << 20));
+  EXPECT_FALSE(both.counts_together());
+  ASSERT_TRUE(both.first.try_grow(300));
+  ASSERT_TRUE(both.second.try_grow(200));
+  ASSERT_TRUE(both.first.shrink(300));
+  ASSERT_TRUE(both.second.try_grow(250));
+  MemoryConsumer consumer = both.first.consumer();
+  EXPECT_EQ(consumer.used(), 450);
+  EXPECT_GE(consumer.peak(), 500);
+  EXPECT_LE(consumer.peak(), 500 + (1 << 19));
+  consumer.reset_peak();
+  EXPECT_EQ(consumer.peak(), 450);
+  both.second = {};
+  both.first = {};
+  EXPECT_EQ(consumer.used(), 0);
+  EXPECT_GE(consumer.peak(), 450);
+}
+
 TEST(ConsumerEndTest, ANestedPoolIsSpillableWhileOneInsideIs) {
   const auto parent = MemoryPool::greedy(100);
   const auto child = parent->nested("child");

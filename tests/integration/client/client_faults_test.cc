@@ -1,6 +1,3 @@
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdlib>
 #include <mutex>
@@ -8,6 +5,7 @@
 #include <vector>
 
 #include "tests/integration/client/client_fixture.h"
+#include "tests/kit/in_child.h"
 
 namespace membroker::testing {
 namespace {
@@ -155,8 +153,7 @@ TEST_F(ClientTest, ForkCutsTheChildOffAndNotTheParent) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
   auto reservation = reserved(client, "sort", 20 * kMiB);
-  const pid_t child = ::fork();
-  if (child == 0) {
+  const int child = in_child([&] {
     const auto forked = [](const auto& result) {
       return !result && result.error().code() == ErrorCode::kForked;
     };
@@ -169,11 +166,9 @@ TEST_F(ClientTest, ForkCutsTheChildOffAndNotTheParent) {
     if (!forked(Client::open(options("b")))) wrong |= 32;
     reservation.free();
     { const Client gone = std::move(client); }
-    ::_exit(wrong);
-  }
-  int status = -1;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0) << WEXITSTATUS(status);
+    return wrong;
+  });
+  EXPECT_EQ(child, 0);
   EXPECT_EQ(reservation.size(), 20 * kMiB);
   EXPECT_TRUE(reservation.acquire(10 * kMiB, 10 * kMiB, 10s));
   EXPECT_EQ(client.stats().reconnects, 0U);
@@ -183,11 +178,7 @@ TEST_F(ClientTest, AForkedChildMayExitNormally) {
   ASSERT_TRUE(daemon_.start());
   Client client = open();
   ASSERT_TRUE(client.wait_connected(10s));
-  const pid_t child = ::fork();
-  if (child == 0) std::quick_exit(0);
-  int status = -1;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(in_child([]() -> int { std::quick_exit(0); }), 0);
 }
 
 TEST_F(ClientTest, AClientOpenedBeforeTheForkServesTheChild) {

@@ -1,4 +1,3 @@
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -10,28 +9,15 @@
 #include "membroker/buffer.h"
 #include "membroker/spill.h"
 #include "tests/integration/client/client_fixture.h"
+#include "tests/kit/in_child.h"
 
-// fork() in every state of a client. A child ends by itself or is killed by its alarm, so that one
-// that hangs is a failure and not a test that hangs.
+// fork() in every state of a client.
 
 namespace membroker::testing {
 namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-
-/// The exit status of a forked child that runs `body`; 128 + SIGALRM of one that hung.
-template <class Body>
-int in_child(Body body) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::alarm(20);
-    ::_exit(body());
-  }
-  int status = -1;
-  if (::waitpid(child, &status, 0) != child) return -1;
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
 
 class ForkedClientTest : public ClientTest {
  protected:
@@ -64,7 +50,7 @@ TEST_F(ForkedClientTest, WhileItConnects) {
   daemon_.signal(SIGSTOP);  // accepts, and does not answer
   Client client = open();
   auto reservation = MemoryConsumer("sort").register_with(client.pool());
-  auto connecting = std::async(std::launch::async, [&] { return client.wait_connected(20s); });
+  auto connecting = std::async(std::launch::async, [&] { return client.wait_connected(60s); });
   ASSERT_TRUE(comes_true([&] { return client.stats().state != ConnectionState::kIdle; }));
   EXPECT_EQ(child_is_cut_off(client, reservation), 0);
   daemon_.signal(SIGCONT);

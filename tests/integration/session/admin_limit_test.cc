@@ -16,12 +16,7 @@ using v1::admin::GetUsageResponse;
 /// with it until end(). It is under way when this is made.
 class UnreadCall {
  public:
-  explicit UnreadCall(const DaemonProcess& daemon) {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // what is unread stays below 64 KiB
-    stub_ = v1::admin::Admin::NewStub(grpc::CreateCustomChannel(
-        "unix:" + daemon.admin_socket(), grpc::InsecureChannelCredentials(), arguments));
+  explicit UnreadCall(const DaemonProcess& daemon) : stub_(slow_reader(daemon)) {
     context_.set_deadline(std::chrono::system_clock::now() + 4 * kWaitMax);
     GetUsageRequest request;
     request.set_page_size(4'000);

@@ -17,12 +17,8 @@ using v1::admin::WatchEventsResponse;
 /// A call of WatchEvents over a connection of its own, up from when this is made.
 class Watcher {
  public:
-  explicit Watcher(const DaemonProcess& daemon, const WatchEventsRequest& request = {}) {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // what is unread stays below 64 KiB
-    stub_ = v1::admin::Admin::NewStub(grpc::CreateCustomChannel(
-        "unix:" + daemon.admin_socket(), grpc::InsecureChannelCredentials(), arguments));
+  explicit Watcher(const DaemonProcess& daemon, const WatchEventsRequest& request = {})
+      : stub_(slow_reader(daemon)) {
     context_.set_deadline(std::chrono::system_clock::now() + 4 * kWaitMax);
     stream_ = stub_->WatchEvents(&context_, request);
     stream_->WaitForInitialMetadata();

@@ -16,6 +16,15 @@ namespace membroker::testing {
 
 inline constexpr Bytes kCapacity = 64 * kMiB;
 
+/// Of a connection of its own, on which less than 64 KiB stay unread.
+inline std::unique_ptr<v1::admin::Admin::Stub> slow_reader(const DaemonProcess& daemon) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  return v1::admin::Admin::NewStub(grpc::CreateCustomChannel(
+      "unix:" + daemon.admin_socket(), grpc::InsecureChannelCredentials(), arguments));
+}
+
 /// A running daemon with 64 MiB for the tenants "a" and "b".
 class SessionTest : public ::testing::Test {
  protected:

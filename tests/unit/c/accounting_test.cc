@@ -1,10 +1,8 @@
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <condition_variable>
 #include <mutex>
 #include <stdexcept>
 
+#include "tests/kit/in_child.h"
 #include "tests/unit/c/c_fixture.h"
 
 namespace membroker::testing {
@@ -549,17 +547,14 @@ TEST(CConsumerTest, AReservationMadeInAForkedChildIsOfNoPool) {
   EXPECT_EQ(mb_client_wait_connected(client.get(), 0, nullptr), MB_TIMEOUT);  // it is used now
   const auto pool = make<mb_pool>(mb_client_pool, client.get(), "ram");
   const auto reservation = reserve_in(pool.get(), "c");
-  const pid_t pid = ::fork();
-  if (pid == 0) {
+  const int child = in_child([&] {
     mb_reservation* part = nullptr;
     mb_pool* its_pool = nullptr;
     const bool made = mb_reservation_new_empty(reservation.get(), &part, nullptr) == MB_OK;
     const mb_status status = mb_reservation_pool(part, &its_pool, nullptr);
-    ::_exit(made && status == MB_FORKED ? 0 : 1);
-  }
-  int ended = 0;
-  ASSERT_EQ(::waitpid(pid, &ended, 0), pid);
-  EXPECT_EQ(ended, 0);
+    return made && status == MB_FORKED ? 0 : 1;
+  });
+  EXPECT_EQ(child, 0);
 }
 
 }  // namespace

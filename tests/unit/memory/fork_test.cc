@@ -1,27 +1,17 @@
 // Reservations in a forked child of the process that has the lease.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "client/lease/fork_guard.h"
 #include "membroker/memory_pool.h"
 #include "membroker/testing.h"
 #include "shared/bytes.h"
+#include "tests/kit/in_child.h"
 
 namespace membroker {
 namespace {
 
 using std::chrono::seconds;
-
-// Runs `child` in a fork; 0 if it returned 0.
-template <class Child>
-int in_child(Child child) {
-  const pid_t pid = ::fork();
-  if (pid == 0) ::_exit(child());
-  int status = -1;
-  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
+using testing::in_child;
 
 // A reservation that has credit: small growth needs no pool.
 MemoryReservation with_credit(const std::shared_ptr<MemoryPool>& pool) {

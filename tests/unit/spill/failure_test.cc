@@ -1,10 +1,10 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include <csignal>
 
+#include "tests/kit/in_child.h"
 #include "tests/unit/spill/spill_kit.h"
 
 /// \file
@@ -435,17 +435,14 @@ TEST(SpillFailure, AForkIsCutOff) {
   const TestDirectory directory;
   auto [writer, reader] = *spill_channel(directory.options());
   ASSERT_TRUE(push(writer, number(1)));
-  const pid_t child = ::fork();
-  if (child == 0) {
+  const int child = testing::in_child([&, &writer = writer, &reader = reader] {
     const bool push_refused = push(writer, number(2)).error().code() == ErrorCode::kForked;
     const bool read_refused = reader.next().error().code() == ErrorCode::kForked;
     writer = SpillWriter();
     reader = SpillReader();
-    ::_exit(push_refused && read_refused ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+    return push_refused && read_refused ? 0 : 1;
+  });
+  EXPECT_EQ(child, 0);
   ASSERT_TRUE(writer.finish());
   EXPECT_EQ(read_numbers(reader), std::vector<std::uint64_t>{1});
 }

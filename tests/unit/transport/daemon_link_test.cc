@@ -3,12 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include <deque>
 
 #include "shared/fd.h"
 #include "tests/kit/comes_true.h"
+#include "tests/kit/in_child.h"
 #include "tests/kit/temporary_folder.h"
 #include "tests/kit/unix_socket.h"
 #include "tests/unit/transport/fake_daemon.h"
@@ -21,6 +21,7 @@ using testing::comes_true;
 using testing::FakeDaemon;
 using testing::FakeLease;
 using ::testing::HasSubstr;
+using testing::in_child;
 using testing::SessionCall;
 
 constexpr Bytes kFloor = 8 * kMiB;
@@ -331,19 +332,16 @@ TEST_F(DaemonLinkTest, ALeftSessionThatHoldsNothingDoesNotWaitForADaemonThatIsAw
 TEST_F(DaemonLinkTest, AForkedChildIsCutOffAndTheParentGoesOn) {
   start_daemon();
   ASSERT_TRUE(link_->wait_connected(kSoon));
-  const pid_t child = ::fork();
-  if (child == 0) {
+  const int child = in_child([&] {
     link_->source(0)->acquire({{1}, kMiB, kMiB, 0, 0});
     link_->source(0)->changed(true);
     const Status status = link_->wait_connected(kSoon);
     const bool good = link_->forked() && !status && status.error().code() == ErrorCode::kForked &&
                       link_->end_session(kSoon);
     link_->stop();
-    ::_exit(good ? 0 : 1);
-  }
-  int code = -1;
-  ASSERT_EQ(::waitpid(child, &code, 0), child);
-  EXPECT_EQ(code, 0);
+    return good ? 0 : 1;
+  });
+  EXPECT_EQ(child, 0);
   EXPECT_FALSE(link_->forked());
   link_->source(0)->acquire({{2}, kMiB, kMiB, 0, 0});
   EXPECT_TRUE(comes_true([&] { return granted(2); }));

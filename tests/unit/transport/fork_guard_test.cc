@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,19 +10,12 @@
 #include <vector>
 
 #include "shared/fd.h"
+#include "tests/kit/in_child.h"
 
 namespace membroker::lease {
 namespace {
 
-/// The exit status of a child that runs `body`.
-template <class Body>
-int in_child(Body body) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(body());
-  int status = -1;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
+using testing::in_child;
 
 int generation() { return static_cast<int>(fork_generation()); }
 bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }

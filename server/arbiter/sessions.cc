@@ -177,9 +177,9 @@ void Sessions::resumed(const Resumed& event) {
   lease->state = SessionState::kActive;
   lease->reports = 0;
   if (event.held < lease->held) revocations_.release(*lease, lease->held - event.held);
+  overdraw(*lease, more);
   revocations_.report(*lease, event.slack, event.reclaimable);
   revocations_.resume(*lease);
-  overdraw(*lease, more);
 }
 
 // Whatever the limits; suspect, and never debt.

@@ -8,9 +8,9 @@ the same commands sort the same files. Twice: of narrow rows, where comparing li
 the time, and of wide ones, as tables have them, where moving bytes does.
 two_jobs_throttled: the same while the disk reads and writes 400 MB/s at most (blkio cgroup, root).
 
-Measured passes alternate, two each, and the faster counts. They throw the sorted lines away, since
-what their reader would take is alike both ways; before them a pass of each that is not measured
-writes them: they must be equal.
+Measured passes alternate, four each, and the fastest counts. They throw the sorted lines away,
+since what their reader would take is alike both ways; before them a pass of each that is not
+measured writes them: they must be equal.
 
 Called as a bench program (README.md) with the row's id; BENCH_BIN names the folder of the built
 programs.
@@ -42,7 +42,7 @@ SMALL_PER_LARGE = 8
 # 0.7 of it with their index, 16 bytes a row.
 CASES = {60: 9 / 16, 500: 11 / 16}
 SETTLED_BUDGETS = 3
-PASSES = ("halves", "shared", "shared", "halves")
+PASSES = 2 * ("halves", "shared", "shared", "halves")
 SAMPLE_SECONDS = 0.02
 CONFIG = """runtime_directory = "{folder}/run"
 state_directory = "{folder}/state"

@@ -32,7 +32,9 @@ void print(const WorldOptions& options, const WorldCounts& counts) {
             << " broker_kills=" << counts.broker_kills
             << " clients_killed=" << counts.clients_killed << " paused=" << counts.clients_paused
             << " goodbyes=" << counts.goodbyes << " stale_to_broker=" << counts.stale_to_broker
-            << " stale_to_client=" << counts.stale_to_client << " grants=" << counts.grants
+            << " stale_to_client=" << counts.stale_to_client
+            << " twice_to_broker=" << counts.twice_to_broker
+            << " twice_to_client=" << counts.twice_to_client << " grants=" << counts.grants
             << " denials=" << counts.denials << " revocations=" << counts.revocations
             << " answered=" << counts.answered << '\n';
 }
@@ -51,6 +53,8 @@ TEST_P(ProtocolSimTest, TheRecordCoversWhatIsHeldWhateverTheLinksDo) {
   EXPECT_GT(counts.clients_killed, 0U);
   EXPECT_GT(counts.stale_to_broker, 0U);
   EXPECT_GT(counts.stale_to_client, 0U);
+  EXPECT_GT(counts.twice_to_broker, 0U);
+  EXPECT_GT(counts.twice_to_client, 0U);
   EXPECT_GT(counts.grants, 0U);
   EXPECT_GT(counts.revocations, 0U);
 }

@@ -325,6 +325,11 @@ void World::deliver_up(std::uint64_t id, const v1::ClientFrame& frame) {
   if (!broker_ || connection.broker_gone) return;
   if (connection.client_gone && dice_.chance(30)) return;  // never left the client's socket
   broker_->received({id}, frame, now_);
+  const bool opens = frame.messages_size() > 0 && frame.messages(0).has_hello();
+  if (!opens && comes_twice()) {
+    ++counts_.twice_to_broker;
+    broker_->received({id}, frame, now_);
+  }
   if (dice_.chance(95)) broker_pump();  // else: it may be killed before anything leaves
 }
 
@@ -341,10 +346,14 @@ void World::deliver_down(std::uint64_t id) {
   if (client.connection != id) {
     return stale_to_client(connection.client, connection.incarnation, frame);
   }
-  if (frame.messages_size() > 0 && frame.messages(0).has_welcome()) {
-    counts_.resumes += frame.messages(0).welcome().resumed();
+  const bool opens = frame.messages_size() > 0 && frame.messages(0).has_welcome();
+  if (opens) counts_.resumes += frame.messages(0).welcome().resumed();
+  Status status = client.protocol->on_frame(frame, now_);
+  if (status && !opens && comes_twice()) {
+    ++counts_.twice_to_client;
+    status = client.protocol->on_frame(frame, now_);
   }
-  if (const Status status = client.protocol->on_frame(frame, now_); !status) {
+  if (!status) {
     if (status.error().message().find("broke the session protocol") != std::string::npos) {
       wrong(status.error().message());
     }

@@ -25,12 +25,14 @@ struct WorldOptions {
 struct WorldCounts {
   std::uint64_t hellos = 0, resumes = 0, streams_cut = 0, broker_kills = 0, clients_killed = 0;
   std::uint64_t clients_paused = 0, goodbyes = 0, stale_to_broker = 0, stale_to_client = 0;
+  std::uint64_t twice_to_broker = 0, twice_to_client = 0;
   std::uint64_t grants = 0, denials = 0, revocations = 0, answered = 0;
 };
 
 /// The real broker with its real ledger, and real client protocols, in virtual time, over links
-/// that delay, tear, and hand over what an old stream still held after the new Hello, in either
-/// direction, once or twice. The broker is killed and restarted, clients are killed and stopped.
+/// that delay, tear, hand a frame over twice, and after the new Hello what an old stream still
+/// held, in either direction, once or twice. The broker is killed and restarted, clients are killed
+/// and stopped.
 ///
 /// After every step check() holds the two sides against each other; the first difference ends the
 /// run and is its result.
@@ -61,6 +63,7 @@ class World {
   };
 
   void after(Millis delay, std::function<void()> run);
+  bool comes_twice() { return options_.faults && dice_.chance(2); }
   Millis delay() { return dice_.chance(90) ? dice_.between(0, 5) : dice_.between(0, 400); }
 
   void start_broker();

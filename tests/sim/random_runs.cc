@@ -59,6 +59,7 @@ WorldOptions world_of_seed(std::uint64_t seed, std::uint64_t events) {
   options.events = events;
   options.clients = 2 + static_cast<int>(seed % 10) * 8;
   options.capacity = seed % 3 == 0 ? 40 * kMiB : kGiB;
+  options.drains = seed % 16 == 5;
   if (seed % 8 == 7) options.policy = arbiter::PolicyKind::kGreedy;
   return options;
 }

@@ -25,7 +25,13 @@ std::string World::run() {
   make_tenants();
   clients_.resize(static_cast<std::size_t>(options_.clients));
   for (int i = 0; i < options_.clients; ++i) plan(i, Act::kOpen, rng_.between(0, 500));
+  bool drained = !options_.drains;
   while (wrong_.empty() && monitor_.tally().events < options_.events) {
+    if (!drained && monitor_.tally().events >= options_.events / 10 * 9) {
+      drained = true;
+      apply(Drain{});
+      continue;
+    }
     const Instant deadline = arbiter_.next_deadline();
     if (agenda_.empty() || deadline <= agenda_.top().at) {
       now_ = std::max(now_, deadline);

@@ -21,6 +21,7 @@ struct WorldOptions {
   int clients = 64;
   Bytes capacity = kGiB;
   bool only_honest = false;  // no client misbehaves, nothing is reconfigured
+  bool drains = false;       // for the last tenth of its events
   arbiter::PolicyKind policy = arbiter::PolicyKind::kFair;
 };
 

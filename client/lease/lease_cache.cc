@@ -274,10 +274,10 @@ Bytes LeaseCache::peak(const ShardAccount& account) const {
   return account.peak;
 }
 
-void LeaseCache::reset_peak(ShardAccount& account) {
+void LeaseCache::reset_peak(ShardAccount& account, std::span<LeaseShard* const> shards) {
   Turn turn(*this);
-  state_.unreserve(book_.drain(account));
-  account.peak = account.charged;
+  for (LeaseShard* shard : shards) state_.unreserve(book_.drain(*shard));
+  account.peak = account.charged - account.on_its_way;
 }
 
 LeaseCounters LeaseCache::counters() const {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -173,9 +174,11 @@ class LeaseCache final : public LeaseListener {
   Bytes used() const;
   Bytes debt() const;
   Bytes share(const ShardAccount& account);  // takes the shards' unused credit back first
-  /// Most that the account was charged, unused credit included, so far or since reset_peak().
+  /// The most that the account's shards were charged, unused credit included, so far or since
+  /// reset_peak().
   Bytes peak(const ShardAccount& account) const;
-  void reset_peak(ShardAccount& account);  // takes its unused credit back first
+  /// Takes the unused credit of `shards`, all of the account's that have some, back first.
+  void reset_peak(ShardAccount& account, std::span<LeaseShard* const> shards);
   LeaseCounters counters() const;
 
   LeaseFigures figures() override;

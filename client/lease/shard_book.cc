@@ -48,7 +48,9 @@ void ShardBook::set_slow(bool slow) {
 }
 
 void ShardBook::charge(ShardAccount& account, Bytes by) {
-  if (by != 0) change(account, by, 0);
+  if (by == 0) return;
+  account.on_its_way += by;
+  change(account, by, 0);
 }
 
 void ShardBook::set_can_spill(ShardAccount& account, bool can_spill) {
@@ -71,7 +73,7 @@ void ShardBook::change(ShardAccount& account, Bytes bytes, int waiting) {
   }
   const bool was_active = account.active();
   account.charged += bytes;
-  account.peak = std::max(account.peak, account.charged);
+  account.peak = std::max(account.peak, account.charged - account.on_its_way);
   account.waiting += waiting;
   MB_CHECK(account.charged >= 0 && account.waiting >= 0);
   if (!account.can_spill) {
@@ -110,16 +112,8 @@ Bytes ShardBook::drain(LeaseShard& shard) {
   now.credit = 0;
   now.slow = slow_;
   shard.close(was, now);
-  charge(*shard.account, -was.credit);
+  change(*shard.account, -was.credit, 0);
   return was.credit;
-}
-
-Bytes ShardBook::drain(ShardAccount& account) {
-  Bytes collected = 0;
-  for (LeaseShard* shard = first_; shard != nullptr; shard = shard->next) {
-    if (shard->account == &account) collected += drain(*shard);
-  }
-  return collected;
 }
 
 Bytes ShardBook::grow(LeaseShard& shard, Bytes n, Bytes credit) {
@@ -129,7 +123,7 @@ Bytes ShardBook::grow(LeaseShard& shard, Bytes n, Bytes credit) {
   now.charged = was.size() + n + credit;
   now.slow = slow_;
   shard.close(was, now);
-  charge(*shard.account, now.charged - was.charged);
+  change(*shard.account, now.charged - was.charged, 0);
   return now.charged - was.charged;
 }
 
@@ -144,7 +138,7 @@ Bytes ShardBook::shrink(LeaseShard& shard, Bytes n, Bytes credit) {
   now.charged = was.size() - n + now.credit;
   now.slow = slow_;
   shard.close(was, now);
-  charge(*shard.account, now.charged - was.charged);
+  change(*shard.account, now.charged - was.charged, 0);
   return was.charged - now.charged;
 }
 
@@ -169,8 +163,9 @@ bool ShardBook::move(LeaseShard& from, LeaseShard& to, Bytes n) {
 
 Bytes ShardBook::credit_limit(Bytes cap) const {
   if (slow_) return 0;
-  // Of a small lease enough for a reservation that goes up and down by pages of mixed sizes, of a
-  // large one a 64th for all. What is stranded so comes back by a sweep before anybody is refused.
+  // Enough for a reservation that goes up and down by pages of mixed sizes, as far as half of a
+  // lease goes; of a large lease a 64th for all. What is stranded so comes back by a sweep before
+  // anybody is refused.
   const auto shards = static_cast<Bytes>(std::max<std::size_t>(2, count_));
   const Bytes usual = std::min(kCreditUsual, cap / 2 / shards);
   return std::clamp(cap / 64 / shards, usual, kCreditLimitMax);

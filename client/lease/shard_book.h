@@ -21,8 +21,9 @@ struct TaskAccount {
 
 /// A consumer's part.
 struct ShardAccount {
-  Bytes charged = 0;  // over all its shards, credit included
-  Bytes peak = 0;     // of `charged`
+  Bytes charged = 0;     // over all its shards, credit included, and what is on its way to them
+  Bytes on_its_way = 0;  // gathered for a waiter, which may get none of it in the end
+  Bytes peak = 0;        // of what its shards were charged
   bool can_spill = false;
   int waiting = 0;  // acquires under way
   TaskAccount* task = nullptr;
@@ -54,7 +55,7 @@ struct BookSums {
 
 class ShardBook {
  public:
-  // A reservation that goes up and down by less needs the pool only once.
+  // One that goes up and down by less than half of it needs the pool only once.
   static constexpr Bytes kCreditUsual = 2 * kMiB;
   static constexpr Bytes kCreditLimitMax = 16 * kMiB;
 
@@ -72,9 +73,8 @@ class ShardBook {
   /// Takes all credit of all shards; returns how much it was, which is no longer charged.
   /// While slow it also makes every shard slow.
   Bytes sweep();
-  /// The same for one shard, or one account's.
+  /// The same for one shard.
   Bytes drain(LeaseShard& shard);
-  Bytes drain(ShardAccount& account);
   /// Takes the credit of shards that were not used since the last call.
   Bytes collect_idle();
 

@@ -55,8 +55,9 @@ void ReservationState::note_watched(std::int64_t change) {
 std::int64_t ConsumerState::used() {
   const std::lock_guard lock(mutex);
   if (use_shared) return shared.used.load(std::memory_order_relaxed);
+  // split() and take() move to the last made: from there on, no byte is seen twice.
   std::int64_t sum = 0;
-  for (const ReservationState* reservation : reservations) sum += reservation->size();
+  for (std::size_t i = reservations.size(); i-- > 0;) sum += reservations[i]->size();
   return sum;
 }
 
@@ -76,10 +77,22 @@ void ConsumerState::reset_peak() {
   const std::lock_guard lock(mutex);
   shared.peak.store(use_shared ? shared.used.load(std::memory_order_relaxed) : 0,
                     std::memory_order_relaxed);
-  for (ReservationState* reservation : reservations) reservation->reset_peak();
+  std::vector<lease::LeaseShard*> shards;
+  for (ReservationState* reservation : reservations) {
+    reservation->reset_peak();
+    shards.push_back(reservation);
+  }
   if (!several || reservations.empty()) return;
   PoolCore& core = *reservations.front()->core;
-  if (!core.cut_off()) core.cache().reset_peak(account);
+  if (!core.cut_off()) core.cache().reset_peak(account, shards);
+}
+
+bool ConsumerState::begin_registration() {
+  const std::lock_guard lock(mutex);
+  if (!reservations.empty() || registered.exchange(true)) return false;
+  account.can_spill = can_spill.load();
+  account.task = nullptr;
+  return true;
 }
 
 bool ConsumerState::is_of(const PoolCore& owner) {
@@ -96,6 +109,7 @@ std::int64_t ConsumerState::reclaimable() {
 
 void ConsumerState::attach(ReservationState& reservation) {
   const std::lock_guard lock(mutex);
+  if (reservations.empty()) use_shared = several = false;  // it may have been another pool's
   reservations.push_back(&reservation);
   ++unended;
   // In a forked child the lease's mutex may be held for ever: what is made there stays empty.
@@ -110,8 +124,9 @@ void ConsumerState::attach(ReservationState& reservation) {
   // Peaks of sums cost every call a line that others write: only where somebody keeps track.
   if (&tracked_in(*reservation.pool) == reservation.pool.get()) {
     if (several) return;
+    lease::LeaseShard* const shards[] = {&first};
+    cache.reset_peak(account, shards);
     note_peak(first);
-    cache.reset_peak(account);
     several = true;
     return;
   }

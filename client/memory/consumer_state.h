@@ -95,6 +95,9 @@ struct ConsumerState : std::enable_shared_from_this<ConsumerState> {
   std::map<void*, MemoryReservation> pages;  // what pays for each
   std::string spill_error;                   // why the last call-back failed; empty if it did not
 
+  /// False: it is registered, or its last registration has not quite ended. Changes the account.
+  bool begin_registration();
+  /// While others use it an approximation, if there are several reservations.
   std::int64_t used();
   /// Of several reservations with their unused credit, unless `shared` counts.
   std::int64_t peak();

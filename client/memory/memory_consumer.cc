@@ -77,8 +77,7 @@ MemoryConsumer& MemoryConsumer::with_page_size(std::int64_t bytes) {
 }
 
 MemoryReservation MemoryConsumer::register_with(const std::shared_ptr<MemoryPool>& pool) {
-  if (state_->registered.exchange(true)) return clone_with_new_id().register_with(pool);
-  state_->account.can_spill = state_->can_spill.load();
+  if (!state_->begin_registration()) return clone_with_new_id().register_with(pool);
   pool->register_consumer(*this);
   return PoolAccess::make(state_, pool);
 }

@@ -12,7 +12,7 @@ TEST(Examples, EveryExampleOfTheSpecificationHasItsEffects) {
   std::ifstream file(EXAMPLES_FILE);
   ASSERT_TRUE(file) << EXAMPLES_FILE;
   const ExampleResult result = run_examples(file);
-  EXPECT_EQ(result.examples, 51);
+  EXPECT_EQ(result.examples, 53);
   for (const Difference& difference : result.differences) {
     ADD_FAILURE() << difference.example << ": " << difference.step
                   << "\n  expected: " << difference.expected << "\n  came:     " << difference.came;

@@ -124,8 +124,8 @@ struct ResourceStats {
   std::int64_t floor_bytes = 0;  ///< Never revoked.
   std::int64_t debt_bytes = 0;   ///< The part of held that the daemon has not covered.
   std::int64_t peak_held_bytes = 0;
-  /// An upper bound: counts what reservations had been given and not used yet, about a quarter of
-  /// the lease at most. The exact sum would cost the fast path a counter shared by all threads.
+  /// An upper bound: counts what reservations had been given and not used yet, about half of the
+  /// lease at most. The exact sum would cost the fast path a counter shared by all threads.
   std::int64_t peak_reserved_bytes = 0;
   std::int64_t granted_total = 0;    ///< Counter: ever lent, the floor included.
   std::int64_t overdrawn_total = 0;  ///< Counter: ever taken beyond the lease by `grow`.

@@ -119,9 +119,9 @@ class MemoryConsumer {
   std::int32_t spill_priority() const noexcept;
   /// Bytes reserved, over all its reservations.
   std::int64_t used() const noexcept;
-  /// The largest used() so far. Exact of one reservation, and in a tracked() pool; of several in
-  /// another with what they could take without asking the pool: a 64th of it at most, or in a
-  /// small pool half of it, 2 MiB each.
+  /// The largest used() so far. Exact while there never was more than one reservation at a time,
+  /// and in a tracked() pool. Else never too low, and too high by what reservations had been given
+  /// and not used yet: about half of the pool at most, and 2 MiB each (16 in a large pool).
   std::int64_t peak() const noexcept;
   void reset_peak() noexcept;  ///< To what is used now.
   /// Runs the spill call-back now, on this thread; returns the bytes freed. kUnsupported without a
@@ -277,7 +277,8 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   /// to spill, for which acquire() waits. Consumers register with `task(id)`.
   static std::shared_ptr<TaskFairPool> task_fair(std::int64_t size_bytes);
 
-  /// The same pool; its refusals list the `top_n` largest consumers registered through this handle.
+  /// The same pool; its refusals list the `top_n` largest consumers registered through this handle,
+  /// whose peaks are exact, which costs those with several reservations a shared counter.
   /// With a watch (membroker/pool_watch.h) it also sees their peaks and what they really allocate.
   std::shared_ptr<MemoryPool> tracked(std::size_t top_n = 5,
                                       std::shared_ptr<PoolWatch> watch = nullptr);

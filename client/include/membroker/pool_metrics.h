@@ -27,7 +27,7 @@ struct ConsumerMetrics {
   std::string name;
   bool can_spill = false;
   std::int64_t reserved_bytes = 0;
-  std::int64_t peak_bytes = 0;
+  std::int64_t peak_bytes = 0;  ///< As of MemoryConsumer::peak().
 };
 
 struct PoolMetrics {

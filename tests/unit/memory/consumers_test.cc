@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "client/lease/fixed_source.h"
 #include "client/memory/consumer_state.h"
@@ -112,6 +113,41 @@ TEST(ConsumerPeakTest, CostsNothingWhereNobodyKeepsTrackAndIsNeverTooLow) {
   both.first = {};
   EXPECT_EQ(consumer.used(), 0);
   EXPECT_GE(consumer.peak(), 450);
+}
+
+TEST(ConsumerPeakTest, WhatAWaiterGathersAndDoesNotGetIsNoPeak) {
+  const auto pool = MemoryPool::greedy(100);
+  Siblings both(pool);
+  auto other = open(pool, "other");
+  ASSERT_TRUE(other.try_grow(60));
+  EXPECT_FALSE(both.first.acquire(80, 80, std::chrono::milliseconds(10)));
+  EXPECT_EQ(both.first.consumer().peak(), 0);
+}
+
+// Each of these kinds of pool counts a consumer's several reservations in another way.
+TEST(ConsumerPeakTest, OfOneThatGoesFromPoolToPool) {
+  MemoryConsumer consumer("c");
+  const std::vector<std::shared_ptr<MemoryPool>> pools = {MemoryPool::greedy(1 << 20),
+                                                          MemoryPool::unbounded(),
+                                                          MemoryPool::task_fair(1 << 20)->task(1),
+                                                          MemoryPool::greedy(1 << 20)->tracked(),
+                                                          MemoryPool::greedy(1 << 20),
+                                                          MemoryPool::greedy(1 << 20)->nested("n"),
+                                                          MemoryPool::greedy(1 << 20)};
+  for (const auto& pool : pools) {
+    auto first = consumer.register_with(pool);
+    ASSERT_EQ(first.consumer().id(), consumer.id());
+    consumer.reset_peak();
+    EXPECT_EQ(consumer.peak(), 0);
+    ASSERT_TRUE(first.try_grow(20));
+    EXPECT_EQ(consumer.used(), 20);
+    auto second = first.split(5);
+    ASSERT_TRUE(second && second->try_grow(1));
+    EXPECT_EQ(consumer.used(), 21) << pool->name();
+    EXPECT_GE(consumer.peak(), 21) << pool->name();
+  }
+  consumer.reset_peak();
+  EXPECT_EQ(consumer.peak(), 0);
 }
 
 TEST(ConsumerEndTest, ANestedPoolIsSpillableWhileOneInsideIs) {

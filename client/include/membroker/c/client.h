@@ -138,10 +138,10 @@ typedef struct mb_resource_stats {
   int64_t floor_bytes;        ///< Never revoked.
   int64_t debt_bytes;         ///< The part of held that the daemon has not covered.
   int64_t peak_held_bytes;
-  int64_t peak_reserved_bytes;
-  int64_t granted_total;    ///< Bytes ever lent, the floor included.
-  int64_t overdrawn_total;  ///< Bytes ever taken beyond the lease by growing without asking.
-  int64_t returned_total;   ///< Bytes ever given back.
+  int64_t peak_reserved_bytes;  ///< An upper bound: with what was given out and not used yet.
+  int64_t granted_total;        ///< Bytes ever lent, the floor included.
+  int64_t overdrawn_total;      ///< Bytes ever taken beyond the lease by growing without asking.
+  int64_t returned_total;       ///< Bytes ever given back.
   uint64_t requests_asked;
   uint64_t requests_granted;
   uint64_t requests_denied;

@@ -72,7 +72,9 @@ int32_t mb_consumer_can_spill(const mb_consumer* consumer);
 int32_t mb_consumer_spill_priority(const mb_consumer* consumer);
 /// Bytes reserved, over all its reservations.
 int64_t mb_consumer_used(const mb_consumer* consumer);
-/// The most it has had reserved, since its making or the last reset.
+/// The most it has had reserved, since its making or the last reset. With several reservations at a
+/// time exact in a tracked pool only, else too high by what they had been given and not used yet:
+/// about half of the pool at most, and 2 MiB each (16 in a large pool).
 int64_t mb_consumer_peak(const mb_consumer* consumer);
 /// Sets the peak to what is used now.
 void mb_consumer_reset_peak(mb_consumer* consumer);

@@ -175,7 +175,7 @@ typedef struct mb_consumer_metrics {
   uint64_t id;
   const char* name;  ///< Lives as long as the mb_pool_metrics.
   int64_t reserved_bytes;
-  int64_t peak_bytes;
+  int64_t peak_bytes;  ///< As of mb_consumer_peak().
   int32_t can_spill;
   int32_t reserved;
 } mb_consumer_metrics;

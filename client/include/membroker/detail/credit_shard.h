@@ -13,7 +13,8 @@
 
 namespace membroker::detail {
 
-/// Bytes used by a consumer that has several reservations.
+/// Bytes used by a consumer of a pool without credit, or with several reservations in a tracked
+/// one; and the largest use of its reservations that have ended.
 struct SharedUse {
   std::atomic<std::int64_t> used{0};
   std::atomic<std::int64_t> peak{0};

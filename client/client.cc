@@ -20,6 +20,12 @@
 namespace membroker {
 namespace {
 
+// No sum with it overflows.
+std::chrono::milliseconds bounded(std::chrono::milliseconds timeout) {
+  constexpr std::chrono::milliseconds kYear = std::chrono::hours(24 * 365);
+  return std::clamp(timeout, -kYear, kYear);
+}
+
 ResourceStats stats_of(const std::string& resource, const LeaseStats& lease) {
   ResourceStats stats;
   stats.resource = resource;
@@ -140,8 +146,8 @@ std::vector<CloseHolder> Client::Impl::holders() const {
   std::vector<CloseHolder> holders;
   for (const Resource& resource : resources) {
     for (PoolHolder& holder : resource.pool->holders()) {
-      holders.push_back({resource.name, std::move(holder.consumer), holder.held_bytes,
-                         std::move(holder.within)});
+      holders.push_back(
+          {resource.name, std::move(holder.consumer), holder.held_bytes, std::move(holder.within)});
     }
   }
   std::stable_sort(holders.begin(), holders.end(),
@@ -153,7 +159,7 @@ std::vector<CloseHolder> Client::Impl::holders() const {
 // that thread, which may be waiting for what the call-back frees.
 Result<std::shared_ptr<SpillWorkspace>> Client::Impl::spill_workspace(
     std::chrono::milliseconds timeout) {
-  const auto until = Deadline::Clock::now() + timeout;
+  const auto until = Deadline::Clock::now() + bounded(timeout);
   std::unique_lock lock(mutex);
   const auto free_to_make = [this] { return !makes_workspace || workspace || closed; };
   if (!detail::inside_spill()) workspace_made.wait_until(lock, until, free_to_make);
@@ -299,7 +305,7 @@ Status Client::wait_connected(std::chrono::milliseconds timeout) {
   if (!impl_->link) return {};
   if (impl_->forked()) return fail(transport::DaemonLink::forked_error());
   if (impl_->closed) return fail(ErrorCode::kClosed, "the client was closed");
-  return impl_->link->wait_connected(timeout.count());
+  return impl_->link->wait_connected(bounded(timeout).count());
 }
 
 std::shared_ptr<MemoryPool> Client::pool(std::string_view resource) {

@@ -19,10 +19,12 @@ ChildBudget::ChildBudget(std::string resource, std::int64_t bytes, std::uint64_t
 
 Result<std::shared_ptr<SpillWorkspace>> ChildBudget::spill_workspace(
     std::chrono::milliseconds timeout) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (workspace_) return workspace_;
+  // One thread makes it: two would take its bytes twice.
+  const std::unique_lock lock(mutex_, Deadline(timeout).at);
+  if (!lock) {
+    return fail(ErrorCode::kTimeout, "another thread still waits for the spill workspace");
   }
+  if (workspace_) return workspace_;
   const std::int64_t bytes = fixed_workspace(bytes_);
   if (bytes > bytes_) {
     return fail(ErrorCode::kInvalid, "child_budget_bytes is " + format_bytes(bytes_) +
@@ -34,10 +36,7 @@ Result<std::shared_ptr<SpillWorkspace>> ChildBudget::spill_workspace(
   auto made =
       SpillWorkspace::create({.bytes = bytes, .allocator = make_allocator(std::move(reservation))});
   if (!made) return made;
-  std::shared_ptr<SpillWorkspace> spare;  // lost the race with another thread; freed unlocked
-  const std::lock_guard lock(mutex_);
-  (workspace_ ? spare : workspace_) = *std::move(made);
-  return workspace_;
+  return workspace_ = *std::move(made);
 }
 
 ResourceStats ChildBudget::stats() const {

@@ -33,7 +33,7 @@ class ChildBudget {
   const std::uint64_t generation_;
   const std::shared_ptr<MemoryPool> pool_;
   const std::shared_ptr<BufferAllocator> allocator_;
-  std::mutex mutex_;
+  std::timed_mutex mutex_;
   std::shared_ptr<SpillWorkspace> workspace_;  // guarded by mutex_
 };
 

@@ -12,6 +12,7 @@
 #include "client/cli/views.h"
 #include "shared/bytes.h"
 #include "shared/format.h"
+#include "shared/wall_time.h"
 
 namespace membroker::cli {
 namespace {
@@ -79,13 +80,8 @@ std::string check_interval(const std::string& text) {
   return time ? std::string() : time.error().message();
 }
 
-std::int64_t wall_ms() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
-
 std::string check_time(const std::string& text) {
-  const Result<std::int64_t> time = parse_time(text, wall_ms());
+  const Result<std::int64_t> time = parse_time(text, wall_now_ms());
   return time ? std::string() : time.error().message();
 }
 
@@ -256,7 +252,7 @@ int run_leases(AdminClient& admin, const Arguments& arguments, Console& console)
 }
 
 int show_usage(AdminClient& admin, const Arguments& arguments, Console& console) {
-  const std::int64_t now_ms = wall_ms();
+  const std::int64_t now_ms = wall_now_ms();
   UsageOptions options;
   options.tenant = arguments.tenant;
   options.resource = arguments.resource;

@@ -21,9 +21,8 @@
 /// What is behind every pool that hands out credit: the lease cache, the consumers registered, the
 /// waiting, and one thread for spilling, revocations, idle memory and acquire_async.
 ///
-/// Locks: the list of consumers', async_mutex_ and the wait's are taken one at a time and never
-/// over a consumer's or caller's call-back. Under a consumer's mutex, and under async_mutex_, the
-/// cache is called, and with it the source.
+/// Locks: async_mutex_, then a consumer's or the list of consumers', then the cache's and with it
+/// the source's, then the wait's. None is held over a consumer's or caller's call-back.
 
 namespace membroker::detail {
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "shared/format.h"
+#include "shared/utf8.h"
 
 namespace membroker::app {
 namespace {
@@ -45,7 +46,7 @@ std::string to_string(std::string_view text) { return std::string(text); }
 std::string printable(std::string_view text) {
   constexpr std::size_t kShown = 80;
   std::string result;
-  for (const char c : text.substr(0, kShown)) {
+  for (const char c : cut_text(text, kShown)) {
     const auto byte = static_cast<unsigned char>(c);
     result += byte < 0x20 || byte == 0x7f ? '?' : c;
   }

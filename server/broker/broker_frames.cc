@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/broker/broker.h"
+#include "shared/utf8.h"
 
 namespace membroker::broker {
 namespace {
@@ -88,7 +89,7 @@ Status Broker::on_acquire(Session& session, const v1::Acquire& acquire) {
   v1::ServerMessage refusal;
   v1::Denied* denied = refusal.mutable_denied();
   denied->set_request_id(request.value);
-  denied->set_resource(acquire.resource().substr(0, config_.limits.text_bytes_max));
+  denied->set_resource(std::string(cut_text(acquire.resource(), config_.limits.text_bytes_max)));
   if (lease == nullptr) {
     denied->set_reason(v1::DENY_REASON_INVALID);
     denied->set_hint(v1::DENY_HINT_NONE);
@@ -216,8 +217,7 @@ Status Broker::on_progress(Session& session, const v1::RevokeProgress& progress)
       ++resources_[lease.resource].counters.revoke_answered;
     }
     const char* answer = *state == arbiter::ProgressState::kDone ? "done" : "cannot";
-    const std::string why =
-        log_text(std::string_view(progress.reason()).substr(0, kProgressReasonBytesMax));
+    const std::string why = log_text(cut_text(progress.reason(), kProgressReasonBytesMax));
     spdlog::debug("revoke_answered session={} tenant={} revocation={} state={} why={}",
                   session.id.value, session.tenant, revocation->id.value, answer, why);
     note("revoke_answered", session, lease.resource, 0,

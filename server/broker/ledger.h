@@ -35,7 +35,7 @@ struct LedgerIdentity {
   Bytes floor = 0;
   std::string tenant;       // at most 255 bytes
   std::string resource;     // at most 63 bytes
-  std::string client_name;  // cut to 63 bytes
+  std::string client_name;  // cut to 63 bytes, in whole characters
   // Bytes left behind by the process with this pid, held by `peer`, its forked child; 0: a lease.
   pid_t orphan_of = 0;
 };

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "shared/check.h"
+#include "shared/utf8.h"
 
 namespace membroker::broker::ledger_file {
 namespace {
@@ -32,12 +33,14 @@ std::uint64_t header_checksum(const Header& header) {
 template <std::size_t N>
 void put_text(std::array<char, N>& place, std::string_view text) {
   place.fill('\0');
-  std::copy_n(text.data(), std::min(text.size(), N - 1), place.data());
+  text = cut_text(text, N - 1);
+  std::copy_n(text.data(), text.size(), place.data());
 }
 
+// An older version cut text anywhere.
 template <std::size_t N>
 std::string get_text(const std::array<char, N>& place) {
-  return {place.data(), ::strnlen(place.data(), N - 1)};
+  return std::string(cut_text({place.data(), ::strnlen(place.data(), N - 1)}, N - 1));
 }
 
 }  // namespace

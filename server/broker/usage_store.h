@@ -13,7 +13,8 @@
 
 /// \file
 /// The minutes of usage on disk: `usage.db` in the state directory, SQLite. A power failure may
-/// take the last minutes, nothing else. It holds nothing the daemon needs: it may be moved away.
+/// take the last minutes, nothing else. It holds nothing the daemon needs: between
+/// two runs it may be moved away.
 
 namespace membroker::broker {
 

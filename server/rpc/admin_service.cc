@@ -105,7 +105,9 @@ Result<AdminService::Outcome> AdminService::make(const Change& change) {
       });
   if (!posted) return fail(ErrorCode::kUnavailable, "the daemon is going away");
   if (outcome.wait_for(kBrokerWaitMax) != std::future_status::ready) {
-    return fail(ErrorCode::kTimeout, "the broker has not applied it yet; it will");
+    return fail(ErrorCode::kTimeout,
+                std::string("the broker has not applied it within 5 s; it will") +
+                    (change.keep ? ", but not store it for the next start: repeat it" : ""));
   }
   return outcome.get();
 }
@@ -120,7 +122,7 @@ Status AdminService::keep(const Change& change, const broker::Peer& who,
                                     change.detail, made ? "ok" : made.error().to_string()});
   if (!written) spdlog::error("audit_lost why={}", broker::log_text(written.error().message()));
   if (!kept) {
-    return fail(kept.error().code(),
+    return fail(ErrorCode::kIo,
                 "applied, but it will not outlast this daemon: " + kept.error().message());
   }
   return {};

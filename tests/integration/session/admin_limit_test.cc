@@ -96,7 +96,10 @@ TEST_F(AdminLimitTest, CallsBeyondTheLimitAreRefusedUntilOneOfThemIsOver) {
   EXPECT_EQ(calls.front()->response().rows_size(), kRows);
   calls.erase(calls.begin());
   EXPECT_TRUE(comes_true([&] { return status().ok(); }));
-  for (auto& call : calls) EXPECT_TRUE(call->end().ok());
+  for (auto& call : calls) {  // one may itself have met such a thread
+    const grpc::StatusCode code = call->end().error_code();
+    EXPECT_TRUE(code == grpc::StatusCode::OK || code == grpc::StatusCode::RESOURCE_EXHAUSTED);
+  }
 }
 
 TEST_F(AdminLimitTest, APageOfTheLongestNamesFitsIntoAnAnswer) {

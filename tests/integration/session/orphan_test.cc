@@ -31,6 +31,7 @@ class OrphanTest : public SessionTest {
   }
   Bytes orphaned(const std::string& tenant) {
     grpc::ClientContext context;
+    set_deadline(context);
     v1::admin::ListTenantsResponse tenants;
     static_cast<void>(admin_->stub().ListTenants(&context, {}, &tenants));
     for (const v1::admin::Tenant& row : tenants.tenants()) {

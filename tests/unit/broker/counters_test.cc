@@ -80,7 +80,10 @@ TEST_F(CountersTest, WhatWasSpilledBeforeThisDaemonIsNotItsOwn) {
 TEST_F(CountersTest, AbsurdFiguresOfClientsDoNotOverflow) {
   send(attach(1, hello("a", claim(0))), {spilled(kBytesMax)});
   send(attach(2, hello("a", claim(0), 'u')), {spilled(kBytesMax)});
-  EXPECT_EQ(tenant("a").counters.spilled, kBytesMax);
+  EXPECT_EQ(tenant("a").counters.spilled, 2 * kLeaseHeldMax);
+  const ConnectionId other = attach(3, hello("a", claim(0), 'v'));
+  send(other, {spilled(5 * kMiB)});
+  EXPECT_EQ(tenant("a").counters.spilled, 2 * kLeaseHeldMax + 5 * kMiB) << "it counts still";
 }
 
 TEST_F(CountersTest, TheAlarmOfADebtStaysUpUntilEnoughOfItIsPaidBack) {

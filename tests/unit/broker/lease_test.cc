@@ -122,6 +122,14 @@ TEST_F(LeaseTest, OddRequestsGetOneAnswerEach) {
   EXPECT_THAT(ended(a_)->message, HasSubstr("request_id is 0"));
 }
 
+TEST_F(LeaseTest, ARefusalNamesAnUnknownResourceInWholeCharacters) {
+  ClientMessage other = acquire(1, kMiB, kMiB, 0);
+  const std::string start_of_name(config_.limits.text_bytes_max - 1, 'x');
+  other.mutable_acquire()->set_resource(start_of_name + "\u00fc");
+  send(a_, {other});
+  EXPECT_EQ(received(a_).denied()->resource(), start_of_name);
+}
+
 TEST_F(LeaseTest, AReplayedRequestThatIsOpenChangesNothing) {
   send(b_, {acquire(1, kCapacity, kMiB, 0)});
   send(a_, {acquire(1, kMiB, kMiB, 1000)});

@@ -220,6 +220,38 @@ TEST_F(OrphanTest, SiblingsKeepWhatTheyHoldOverTheDaemonsDeath) {
   EXPECT_EQ(held(), 400 * kMiB) << "all that is known of what their parent had";
 }
 
+TEST_F(OrphanTest, AFullLedgerHasThePlaceOfTheParentForIt) {
+  while (ledger_->claim({}, {})) {
+  }
+  broker_->process_ended(peer_of(1), now_, {kin_of(2, 200 * kMiB)});
+  const std::vector<LedgerEntry> entries = ledger_->entries();
+  const bool on_record = std::any_of(entries.begin(), entries.end(), [](const LedgerEntry& entry) {
+    return entry.identity.orphan_of == 1 && entry.totals.held() == 200 * kMiB;
+  });
+  EXPECT_TRUE(on_record);
+}
+
+TEST_F(OrphanTest, ThoseOfTwoProcessesWithOneNumberAreCappedEachByItsOwn) {
+  ends(1, {kin_of(2, 300 * kMiB)});
+  Peer again = peer_of(1);
+  ++again.start_time;
+  dead_.clear();
+  const ConnectionId id{++last_connection_};
+  broker_->connected(id, again, now_);
+  v1::ClientFrame frame;
+  frame.set_attach(1);
+  *frame.add_messages()->mutable_hello() = hello("b", claim(0), 'b');
+  broker_->received(id, frame, now_);
+  attaches_[id] = 1;
+  send(id, {acquire(1, 100 * kMiB, 100 * kMiB, 0)});
+  broker_->process_ended(again, now_, {kin_of(3, 100 * kMiB)});
+  deliver();
+  ASSERT_THAT(orphans(), SizeIs(2));
+  measured({{2, 512 * kMiB}, {3, 200 * kMiB}});
+  EXPECT_EQ(orphaned("a"), 512 * kMiB) << "all that its parent had";
+  EXPECT_EQ(orphaned("b"), 100 * kMiB);
+}
+
 TEST_F(OrphanTest, OneThatCannotBeWatchedAtTheDaemonsStartStaysCharged) {
   ends(1, {kin_of(2, 200 * kMiB)});
   unwatchable_ = true;

@@ -41,6 +41,17 @@ TEST_F(RevokeTest, TheTargetIsAValueOfReturnedTotal) {
   EXPECT_EQ(counters().revoke_late, 0u);
 }
 
+TEST_F(RevokeTest, WatchersAreToldTheReasonInWholeCharacters) {
+  ClientMessage answer = progress(ask_for(64 * kMiB), v1::REVOKE_STATE_CANNOT);
+  answer.mutable_progress()->set_reason(std::string(255, 'x') + "\u00fc");
+  broker_->take_events();
+  send(a_, {answer});
+  const std::vector<BrokerEvent> events = broker_->take_events();
+  ASSERT_FALSE(events.empty());
+  EXPECT_EQ(events[0].name, std::string("revoke_answered"));
+  EXPECT_TRUE(events[0].detail.ends_with("why=" + std::string(255, 'x'))) << events[0].detail;
+}
+
 TEST_F(RevokeTest, ATopUpMovesTheTargetOfTheSameRevocation) {
   const v1::Revoke first = ask_for(64 * kMiB);
   send(a_, {release(10 * kMiB)});

@@ -131,6 +131,20 @@ TEST_F(LedgerTest, RefusesATenantThatDoesNotFit) {
   EXPECT_EQ(ledger->entries()[0].identity.client_name, std::string(63, 'y'));
 }
 
+TEST(LedgerFile, NoNameEndsInThePartOfACharacter) {
+  file::Slot slot{};
+  LedgerIdentity written = identity(1);
+  written.client_name = std::string(62, 'y') + "\u00fc";
+  file::write_slot(slot, written, {});
+  EXPECT_STREQ(slot.identity.client_name.data(), std::string(62, 'y').c_str());
+  // As a version wrote it that cut names anywhere.
+  slot.identity.client_name[62] = '\xc3';
+  slot.checksum = file::identity_checksum(slot.identity);
+  const auto entry = file::read_slot(slot, 0);
+  ASSERT_TRUE(entry.has_value());
+  EXPECT_EQ(entry->identity.client_name, std::string(62, 'y'));
+}
+
 TEST_F(LedgerTest, RefusesASecondDaemon) {
   const auto first = open();
   ASSERT_TRUE(first);

@@ -11,6 +11,7 @@
 #include "membroker/memory_pool.h"
 #include "membroker/testing.h"
 #include "shared/bytes.h"
+#include "tests/kit/comes_true.h"
 
 namespace membroker {
 namespace {
@@ -18,6 +19,7 @@ namespace {
 using detail::PoolAccess;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::comes_true;
 using testing::ScriptedDaemon;
 
 MemoryReservation open(const std::shared_ptr<MemoryPool>& pool, const std::string& name) {
@@ -88,10 +90,11 @@ TEST(WaitingTest, ANestedAcquireNeedsNoLibraryThreadForBytesThatAreThere) {
   Answer answer;
   blocked.acquire_async(1, 1, seconds(10), [&, done = answer.call_back()](auto got) {
     entered.set_value();
-    leave.get_future().wait();
+    leave.get_future().wait_for(seconds(20));
     done(std::move(got));
   });
-  entered.get_future().wait();  // the pool's thread serves nobody
+  ASSERT_EQ(entered.get_future().wait_for(seconds(10)),
+            std::future_status::ready);  // the pool's thread serves nobody
   auto reservation = open(parent->nested("child")->nested("grandchild"), "r");
   EXPECT_EQ(reservation.acquire(40, 40, seconds(5)), 40);
   leave.set_value();
@@ -127,19 +130,19 @@ TEST(WaitingTest, TheWorkspaceIsWaitedForOnce) {
   auto taker = open(daemon.pool(), "taker");
   Answer taken;
   taker.acquire_async(8 * kMiB, 8 * kMiB, Deadline::never(), taken.call_back());
-  while (daemon.requests().empty()) std::this_thread::yield();
+  ASSERT_TRUE(comes_true([&] { return !daemon.requests().empty(); }));
   auto& pool = static_cast<LeasePool&>(*daemon.pool());
   std::promise<void> begun;
   auto workspace = std::async(std::launch::async, [&] {
     begun.set_value();
     return pool.reserve_workspace(seconds(20));
   });
-  begun.get_future().wait();
+  ASSERT_EQ(begun.get_future().wait_for(seconds(10)), std::future_status::ready);
   EXPECT_EQ(workspace.wait_for(milliseconds(50)), std::future_status::timeout);
   daemon.hold_requests(true);
   daemon.attach();
   EXPECT_EQ(taken.get(), 8 * kMiB);
-  while (daemon.held_requests().empty()) std::this_thread::yield();
+  ASSERT_TRUE(comes_true([&] { return !daemon.held_requests().empty(); }));
   EXPECT_LE(daemon.held_requests().back().wait_ms, 20'000 - 10);
   daemon.answer_held();
   const auto reserved = workspace.get();

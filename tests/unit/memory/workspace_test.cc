@@ -64,7 +64,7 @@ TEST(WorkspaceTest, WhatWasGivenUpBeforeItCameIsNeverAskedFor) {
   auto ticket =
       caller.acquire_async(20 * kMiB, 20 * kMiB, seconds(60), [&](auto) { ended.set_value(); });
   ticket.cancel();
-  ended.get_future().wait();
+  ASSERT_EQ(ended.get_future().wait_for(seconds(10)), std::future_status::ready);
   EXPECT_EQ(daemon.answer_held(), 1);
   ASSERT_TRUE(comes_true([&] { return figures(daemon).reserved == kWorkspace; }));
   for (const auto& request : daemon.held_requests()) EXPECT_LT(request.min_bytes, 20 * kMiB);

@@ -236,11 +236,13 @@ void Broker::count(std::size_t resource, const std::string& tenant, const Tenant
 }
 
 /// After a report. What is reported is a total since the session began, so of a session that has
-/// lived before the first one only says where to count from.
+/// lived before the first one only says where to count from. No report adds more than a lease may
+/// hold: an absurd figure must not fill the counter for ever.
 void Broker::count_spilled(const Session& session, SessionLease& lease) {
   const Bytes before = lease.spilled_counted.value_or(lease.use.spilled);
   if (lease.use.spilled > before) {
-    count(lease.resource, session.tenant, {.spilled = lease.use.spilled - before});
+    const Bytes more = std::min(lease.use.spilled - before, kLeaseHeldMax);
+    count(lease.resource, session.tenant, {.spilled = more});
   }
   lease.spilled_counted = std::max(before, lease.use.spilled);
 }

@@ -170,6 +170,8 @@ class Broker {
   bool watch_orphan(Orphan& orphan);
   std::size_t orphan_places(uid_t uid, std::size_t freed) const;
   void put_on_record(Orphan& orphan);
+  Status claim_slot(Orphan& orphan);
+  void record_the_rest();
   void enter(Orphan orphan);
   void recharge_orphans();
   void forget_orphan(const ProcessKey& process, const char* why);

@@ -97,7 +97,8 @@ std::vector<Peer> Broker::take_unneeded() {
 }
 
 /// Ends the sessions, and the orphan if the process was one, which may have forked, too. In the
-/// ledger what is left is charged before anything is credited, in the arbiter at once.
+/// ledger what is left is charged before anything is credited, in the arbiter at once. Where the
+/// ledger is full only what ends makes room in it.
 void Broker::end_process(const Peer& peer, const std::set<SessionId>& ids, bool orphan,
                          const char* why, const std::vector<Kin>& left) {
   Estate estate;
@@ -128,9 +129,9 @@ void Broker::end_process(const Peer& peer, const std::set<SessionId>& ids, bool 
   }
   if (!ended.gone.empty()) feed(kRam, ended);
   for (const SessionId id : ids) forget(*find(id), why, true);
-  if (!orphan) return;
-  forget_orphan(peer.key(), why);
-  recharge_orphans();  // its siblings' shares have grown
+  if (orphan) forget_orphan(peer.key(), why);
+  record_the_rest();
+  if (orphan) recharge_orphans();  // its siblings' shares have grown
 }
 
 /// The children to be charged for what their parent had: each for what it holds, or, where that is
@@ -203,9 +204,17 @@ std::size_t Broker::orphan_places(uid_t uid, std::size_t freed) const {
                   left(limits.sessions_per_uid_max, taken_by_uid, orphans_of_uid));
 }
 
-/// On record, before it is in the arbiter.
+/// On record, if there is room, before it is in the arbiter.
 void Broker::put_on_record(Orphan& orphan) {
   orphan.id = SessionId{next_session_++};
+  static_cast<void>(claim_slot(orphan));  // tried again when the parent's are free
+  ++counters_.orphans_left;
+  spdlog::warn("orphan_left pid={} parent={} tenant={} client={} bytes={}", orphan.process.pid,
+               orphan.parent, orphan.tenant, log_text(orphan.client_name), orphan.totals.held());
+  note("orphan_left", orphan, fmt::format("pid={} parent={}", orphan.process.pid, orphan.parent));
+}
+
+Status Broker::claim_slot(Orphan& orphan) {
   auto slot = ledger_.claim({orphan.id,
                              orphan.process,
                              {},
@@ -216,16 +225,20 @@ void Broker::put_on_record(Orphan& orphan) {
                              orphan.client_name,
                              orphan.parent},
                             orphan.totals);
-  if (slot) {
-    orphan.slot = *slot;
-  } else {
-    spdlog::warn("orphan_not_on_record pid={} why={}", orphan.process.pid,
-                 log_text(slot.error().message()));
+  if (!slot) return fail(slot.error());
+  orphan.slot = *slot;
+  return {};
+}
+
+/// Orphans for which there was no room in the ledger.
+void Broker::record_the_rest() {
+  for (auto& [key, orphan] : orphans_) {
+    if (orphan.slot) continue;
+    if (auto recorded = claim_slot(orphan); !recorded) {
+      spdlog::warn("orphan_not_on_record pid={} why={}", orphan.process.pid,
+                   log_text(recorded.error().message()));
+    }
   }
-  ++counters_.orphans_left;
-  spdlog::warn("orphan_left pid={} parent={} tenant={} client={} bytes={}", orphan.process.pid,
-               orphan.parent, orphan.tenant, log_text(orphan.client_name), orphan.totals.held());
-  note("orphan_left", orphan, fmt::format("pid={} parent={}", orphan.process.pid, orphan.parent));
 }
 
 void Broker::enter(Orphan orphan) {

@@ -18,8 +18,7 @@ std::optional<CommandLine> read_command_line(int argc, char** argv, int& exit_co
       ->excludes(check_flag);
   app.footer(
       "Signals: TERM and INT end it, sessions keep what they hold; HUP reads tenants, capacities "
-      "and "
-      "[pressure] again.\nExit codes: 0 ok, 1 error, 2 usage or configuration.");
+      "and [pressure] again.\nExit codes: 0 ok, 1 error, 2 usage or configuration.");
   app.failure_message([](const CLI::App*, const CLI::Error& error) {
     return std::string("membrokerd: ") + error.what() + "\nRun with --help for more information.\n";
   });

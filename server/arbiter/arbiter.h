@@ -79,7 +79,9 @@ class Arbiter {
   Bytes chunk() const;
   NodeView root() const;
   std::vector<TenantView> tenants() const;  // parents first, siblings by name
-  std::vector<LeaseView> leases() const;    // by session id
+  /// Also one that was removed, while sessions or orphans of it are left.
+  bool has_tenant(std::string_view path) const;
+  std::vector<LeaseView> leases() const;  // by session id
   std::optional<LeaseView> lease(SessionId session) const;
   /// A request waits at a node on the session's path.
   bool tight(SessionId session) const;

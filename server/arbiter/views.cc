@@ -72,6 +72,10 @@ std::vector<TenantView> Arbiter::tenants() const {
   return views;
 }
 
+bool Arbiter::has_tenant(std::string_view path) const {
+  return std::as_const(state_->core.tree).find(path) != nullptr;
+}
+
 std::vector<LeaseView> Arbiter::leases() const {
   std::vector<LeaseView> views;
   for (const Lease* lease : state_->core.tree.sessions().by_session()) {

@@ -342,6 +342,7 @@ void Broker::drop(Session& session, bool ram_ended) {
   process->second.erase(id);
   if (process->second.empty()) by_process_.erase(process);
   give_up_place(session.peer);
+  drop_counters(session.tenant);
   sessions_.erase(id);
 }
 

@@ -240,6 +240,8 @@ class Broker {
   void charge_over(Session& session, SessionLease& lease, Bytes bytes);
   void count(std::size_t resource, const std::string& tenant, const TenantCounters& more);
   void count_spilled(const Session& session, SessionLease& lease);
+  void drop_counters();
+  void drop_counters(const std::string& tenant);
   void charge_unknown(Session& session, SessionLease& lease, Bytes bytes);
   void tell_debt(Session& session, SessionLease& lease);
   void fence(Session& session);

@@ -142,12 +142,11 @@ Status Broker::remove_tenant(const std::string& path, Instant now) {
   }
   std::erase_if(tenants_, [&](const auto& tenant) { return is_within(tenant.first, path); });
   for (std::size_t i = 0; i < resources_.size(); ++i) {
-    std::erase_if(resources_[i].tenant_counters,
-                  [&](const auto& counted) { return is_within(counted.first, path); });
     feed(i, arbiter::RemoveTenant{path});
     resources_[i].guaranteed = add_up(policies_of(i)).sum;
     lend(i);
   }
+  drop_counters();
   spdlog::info("tenant_removed tenant={}", path);
   note({.name = "tenant_removed", .tenant = path});
   commit();

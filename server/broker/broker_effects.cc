@@ -235,6 +235,19 @@ void Broker::count(std::size_t resource, const std::string& tenant, const Tenant
   }
 }
 
+/// Of tenants that are no more: removed, and nobody of them is left.
+void Broker::drop_counters() {
+  for (Resource& r : resources_) {
+    std::erase_if(r.tenant_counters,
+                  [&](const auto& counted) { return !r.arbiter.has_tenant(counted.first); });
+  }
+}
+
+/// The same, where a session or an orphan of the tenant has gone.
+void Broker::drop_counters(const std::string& tenant) {
+  if (!tenants_.contains(tenant)) drop_counters();
+}
+
 /// After a report. What is reported is a total since the session began, so of a session that has
 /// lived before the first one only says where to count from. No report adds more than a lease may
 /// hold: an absurd figure must not fill the counter for ever.

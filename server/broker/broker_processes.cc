@@ -122,7 +122,9 @@ void Broker::end_process(const Peer& peer, const std::set<SessionId>& ids, bool 
     const Orphan& own = orphans_.at(peer.key());
     inherit(own.id, own.totals.held(), own.tenant, own.client_name);
   }
+  const SessionId first{next_session_};
   for (Orphan& heir : heirs(peer, estate, left, ids.size() + (orphan ? 1 : 0))) {
+    heir.estate = first;
     put_on_record(heir);
     ended.left.push_back(account_of(heir));
     enter(std::move(heir));
@@ -250,7 +252,7 @@ void Broker::enter(Orphan orphan) {
 /// Charges each orphan what was last measured, and those of one parent together no more than that
 /// had: first what has become less, then, of what is left, what has become more.
 void Broker::recharge_orphans() {
-  std::map<pid_t, Bytes> rooms;
+  std::map<SessionId, Bytes> rooms;  // of estates
   for (auto& [key, orphan] : orphans_) {
     const Bytes less = orphan.totals.held() - orphan.share.value_or(orphan.totals.held());
     if (less >= kOrphanBytesMin) {
@@ -258,10 +260,10 @@ void Broker::recharge_orphans() {
       if (orphan.slot) ledger_.store(*orphan.slot, orphan.totals);
       feed(kRam, arbiter::Release{orphan.id, less});
     }
-    rooms.try_emplace(orphan.parent, orphan.lent_max).first->second -= orphan.totals.held();
+    rooms.try_emplace(orphan.estate, orphan.lent_max).first->second -= orphan.totals.held();
   }
   for (auto& [key, orphan] : orphans_) {
-    Bytes& room = rooms[orphan.parent];
+    Bytes& room = rooms[orphan.estate];
     const Bytes more = std::min(orphan.share.value_or(0) - orphan.totals.held(), room);
     if (more < kOrphanBytesMin) continue;
     room -= more;
@@ -282,6 +284,7 @@ void Broker::forget_orphan(const ProcessKey& process, const char* why) {
        fmt::format("pid={} parent={} why={}", orphan.process.pid, orphan.parent, why));
   if (orphan.slot) ledger_.release(*orphan.slot);
   give_up_place(orphan.process);
+  drop_counters(orphan.tenant);
 }
 
 /// Of a session or an orphan that is erased. The process may be of no interest any more.
@@ -316,15 +319,25 @@ void Broker::recover_orphan(const LedgerEntry& entry) {
   enter(std::move(orphan));
 }
 
-/// What a recovered orphan's parent had is not on record; its children had all of it, at most.
+/// What a recovered orphan's parent had is not on record; its children had all of it, at most. Nor
+/// is which parent of a number: those of one number are one estate.
 void Broker::recover_orphans(const std::vector<LedgerEntry>& entries) {
-  std::map<pid_t, Bytes> lent;
+  struct Lent {
+    SessionId first;
+    Bytes bytes = 0;
+  };
+  std::map<pid_t, Lent> lent;
   for (const LedgerEntry& entry : entries) {
     if (entry.identity.orphan_of == 0) continue;
-    lent[entry.identity.orphan_of] += entry.totals.held();
+    Lent& of_parent =
+        lent.try_emplace(entry.identity.orphan_of, entry.identity.session).first->second;
+    of_parent.bytes += entry.totals.held();
     recover_orphan(entry);
   }
-  for (auto& [key, orphan] : orphans_) orphan.lent_max = lent[orphan.parent];
+  for (auto& [key, orphan] : orphans_) {
+    orphan.estate = lent[orphan.parent].first;
+    orphan.lent_max = lent[orphan.parent].bytes;
+  }
 }
 
 }  // namespace membroker::broker

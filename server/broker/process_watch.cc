@@ -29,7 +29,7 @@ Result<UniqueFd> open_pidfd(pid_t pid) {
 struct ProcessWatch::Impl {
   explicit Impl(OnExit hook) : on_exit(std::move(hook)), work(asio::make_work_guard(io)) {}
 
-  // Runs on the thread.
+  // Its handler runs on the thread.
   void wait_for(const Peer& peer, asio::posix::stream_descriptor& pidfd) {
     pidfd.async_wait(asio::posix::stream_descriptor::wait_read,
                      [this, peer](const asio::error_code& error) {

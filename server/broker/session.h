@@ -113,7 +113,8 @@ struct Orphan {
   pid_t parent = 0;
   std::string tenant;
   std::string client_name;  // of the session whose bytes they were
-  Bytes lent_max = 0;       // more than its parent had is not its parent's
+  SessionId estate;         // the first account of those that one end of the parent has left
+  Bytes lent_max = 0;       // more than its parent had is not its parent's: for all of the estate
   LedgerTotals totals;
   bool watched = true;                   // else its end is told by its measuring, later
   std::optional<Bytes> share = {};       // as last measured

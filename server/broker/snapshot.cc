@@ -51,7 +51,7 @@ Snapshot Broker::accounts(const std::string& resource) const {
   Snapshot out;
   const auto index = resource_named(resource);
   if (index) add_accounts(resources_[*index], &out);
-  add_orphans(&out);
+  if (index && *index == 0) add_orphans(&out);  // pages are of the first resource only
   return out;
 }
 

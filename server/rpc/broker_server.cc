@@ -283,11 +283,11 @@ void BrokerServer::Impl::pump() {
     watch_->forget(peer);
     kin_->forget(peer);
   }
-  events_.add(broker_->take_events());
   if (auto fresh = broker_->take_snapshot(monotonic_now())) {
     const std::lock_guard lock(snapshot_mutex_);
     snapshot_ = std::move(fresh);
   }
+  events_.add(broker_->take_events());  // the snapshot may have brought one
 }
 
 void BrokerServer::Impl::write_next(SessionStream& stream) {

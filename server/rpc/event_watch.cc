@@ -102,8 +102,9 @@ void EventWatch::set_write_by(Watcher& watcher, Instant by) {
 /// On the guard's thread. Cancelling ends a write that waits for the stream's window; one that
 /// waits for the socket ends only with the connection.
 void EventWatch::guard() {
-  std::unique_lock lock(mutex_);
   for (;;) {
+    std::vector<std::string> cut_off;
+    std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return stopping_ || !watchers_.empty(); });
     if (stopping_) return;
     changed_.wait_for(lock, kLook, [this] { return stopping_; });
@@ -112,9 +113,13 @@ void EventWatch::guard() {
       if (watcher->write_by > now) continue;
       watcher->write_by = Instant::never();
       const std::string peer = watcher->context->peer();
-      spdlog::warn("watcher_cut_off peer={} why=\"it does not read\"", broker::log_text(peer));
       watcher->context->TryCancel();
       disconnect_(peer);
+      cut_off.push_back(peer);
+    }
+    lock.unlock();  // a log may block
+    for (const std::string& peer : cut_off) {
+      spdlog::warn("watcher_cut_off peer={} why=\"it does not read\"", broker::log_text(peer));
     }
   }
 }

@@ -113,6 +113,7 @@ TEST_F(AdminTest, TheAccountsOfAResourceAreThoseOfTheSnapshot) {
   EXPECT_EQ(accounts.tenant_rows[0].orphaned, kMiB);
   EXPECT_EQ(accounts.tenant_rows[0].view.sessions, 0u) << "an orphan is no session";
   EXPECT_TRUE(broker_->accounts("gpu").resources.empty());
+  EXPECT_TRUE(broker_->accounts("gpu").leases.empty()) << "orphans are of the first resource";
 }
 
 TEST_F(AdminTest, ANewTenantAndItsParentsMayBeUsedAtOnce) {

@@ -61,6 +61,36 @@ TEST_F(CountersTest, WhatSessionsSpillIsAddedUpAndStaysWhenTheyEnd) {
   EXPECT_EQ(tenant("a").counters.spilled, 0);
 }
 
+TEST_F(CountersTest, ThoseOfARemovedTenantGoWithTheLastOfItsSessions) {
+  const ConnectionId first = attach(1, hello("a/etl", claim(kMiB)));
+  const ConnectionId second = attach(2, hello("a/etl", claim(kMiB), 'u'));
+  send(first, {spilled(5 * kMiB)});
+  ASSERT_TRUE(broker_->remove_tenant("a", now_));
+  EXPECT_EQ(tenant("a").counters.spilled, 5 * kMiB) << "it is still there";
+  send(first, {spilled(8 * kMiB)});
+  EXPECT_EQ(tenant("a").counters.spilled, 8 * kMiB);
+  EXPECT_EQ(tenant("a/etl").counters.spilled, 8 * kMiB);
+  process_ends(1);
+  EXPECT_EQ(tenant("a").counters.spilled, 8 * kMiB);
+  send(second, {spilled(kMiB)});
+  EXPECT_EQ(tenant("a").counters.spilled, 9 * kMiB);
+  process_ends(2);
+  ASSERT_TRUE(broker_->set_tenant("a/etl", "ram", {}, now_));
+  EXPECT_EQ(tenant("a").counters.spilled, 0);
+  EXPECT_EQ(tenant("a/etl").counters.spilled, 0);
+}
+
+TEST_F(CountersTest, ThoseOfARemovedTenantWaitForItsOrphans) {
+  send(attach(1, hello("a/etl", claim(kMiB))), {spilled(5 * kMiB)});
+  ASSERT_TRUE(broker_->remove_tenant("a", now_));
+  dead_.insert(1);
+  broker_->process_ended(peer_of(1), now_, {{peer_of(3), kMiB, true}});
+  EXPECT_EQ(tenant("a").counters.spilled, 5 * kMiB);
+  process_ends(3);
+  ASSERT_TRUE(broker_->set_tenant("a", "ram", {}, now_));
+  EXPECT_EQ(tenant("a").counters.spilled, 0);
+}
+
 TEST_F(CountersTest, WhatWasSpilledBeforeThisDaemonIsNotItsOwn) {
   send(attach(1, hello("a", claim(kMiB))), {spilled(5 * kMiB)});
   start();

@@ -284,6 +284,7 @@ void Broker::forget_orphan(const ProcessKey& process, const char* why) {
        fmt::format("pid={} parent={} why={}", orphan.process.pid, orphan.parent, why));
   if (orphan.slot) ledger_.release(*orphan.slot);
   give_up_place(orphan.process);
+  drop_counters(orphan.tenant);
 }
 
 /// Of a session or an orphan that is erased. The process may be of no interest any more.

@@ -8,6 +8,7 @@
 
 #include "client/lease/session_protocol.h"
 #include "shared/format.h"
+#include "shared/utf8.h"
 
 namespace membroker::detail {
 namespace {
@@ -29,7 +30,7 @@ void set_defaults(ClientOptions& options) {
   if (options.socket.empty()) options.socket = from_environment("MEMBROKER_SOCKET");
   if (options.socket.empty()) options.socket = kDefaultSocket;
   if (options.client_name.empty()) {
-    options.client_name = std::string(program_invocation_short_name).substr(0, kTextBytesMax);
+    options.client_name = std::string(cut_text(program_invocation_short_name, kTextBytesMax));
   }
 }
 

@@ -4,6 +4,7 @@
 #include "client/lease/session_words.h"
 #include "shared/check.h"
 #include "shared/format.h"
+#include "shared/utf8.h"
 
 /// \file
 /// The outgoing half of SessionProtocol: what is to be said, and when.
@@ -54,7 +55,8 @@ void SessionProtocol::progress(std::size_t lease, RevocationId id, Bytes target,
                                const std::string& reason) {
   MB_CHECK(lease < leases_.size());
   if (!leases_[lease].attached) return;
-  leases_[lease].progress = {id, target, state, reason.substr(0, kProgressReasonBytesMax)};
+  leases_[lease].progress = {id, target, state,
+                             std::string(cut_text(reason, kProgressReasonBytesMax))};
 }
 
 std::optional<v1::ClientFrame> SessionProtocol::next_frame(Instant now) {

@@ -1,13 +1,32 @@
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <thread>
 
 #include "server/app/command_line.h"
 #include "server/app/config.h"
 #include "server/app/daemon.h"
 #include "server/app/log.h"
 #include "server/broker/translate.h"
+
+namespace {
+
+constexpr std::chrono::seconds kFreeingMax{2};
+
+// For what is left when all is served and stored: freeing memory. gRPC 1.51 then waits for a poll
+// of its own, which lasts 10 s where a peer has not read what was written to it.
+void end_soon() {
+  spdlog::default_logger()->flush();
+  std::thread([] {
+    std::this_thread::sleep_for(kFreeingMax);
+    std::_Exit(membroker::app::kExitOk);
+  }).detach();
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace membroker::app;  // NOLINT: the program's own
@@ -38,5 +57,6 @@ int main(int argc, char** argv) {
     return kExitError;
   }
   (*daemon)->run();
+  end_soon();
   return kExitOk;
 }

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "server/broker/usage_store.h"
+#include "shared/wall_time.h"
 #include "tests/integration/session/session_fixture.h"
 
 namespace membroker::testing {
@@ -58,7 +59,8 @@ class AdminLimitTest : public SessionTest {
     SessionTest::SetUp();
     // Names as long as they can be.
     broker::UsageStore usage(daemon_.path("state"));
-    broker::UsageMinute minute{1'779'192'000'000, 60, {}};
+    // Of the last days, or it is dropped with the next minute that is written.
+    broker::UsageMinute minute{wall_now_ms() / 60'000 * 60'000 - 3'600'000, 60, {}};
     const std::string resource(255, 'r');
     for (int i = 0; i < kRows; ++i) {
       minute.rows.push_back({std::string(245, 't') + std::to_string(i), resource, 60, 1, 0, 0, 0});

@@ -19,6 +19,7 @@
 #include "membroker/spill.h"
 #include "shared/bytes.h"
 #include "shared/fd.h"
+#include "tests/kit/comes_true.h"
 #include "tests/kit/temporary_folder.h"
 
 /// \file
@@ -26,10 +27,31 @@
 
 namespace membroker::spill::test {
 
-/// A directory of its own, removed at the end. Under TMPDIR, else /var/tmp: a real disk, where
-/// direct I/O is the rule.
+/// Descriptors of this process that are unnamed files in `directory`.
+inline std::vector<int> files_open_in(const std::string& directory) {
+  std::vector<int> found;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code error;
+    const std::string target = std::filesystem::read_symlink(entry.path(), error).string();
+    const bool unnamed = target.ends_with(" (deleted)");
+    if (!error && unnamed && target.starts_with(directory + "/")) {
+      found.push_back(std::atoi(entry.path().filename().c_str()));
+    }
+  }
+  return found;
+}
+
+/// A directory of its own, removed at the end, when no write is under way any more: a process that
+/// ends before leaks it. Under TMPDIR, else /var/tmp: a real disk, where direct I/O is the rule.
 class TestDirectory {
  public:
+  TestDirectory() = default;
+  TestDirectory(const TestDirectory&) = delete;
+  TestDirectory& operator=(const TestDirectory&) = delete;
+  ~TestDirectory() {
+    EXPECT_TRUE(membroker::testing::comes_true([this] { return files_open_in(path()).empty(); }));
+  }
+
   const std::string& path() const { return folder_.root(); }
   SpillOptions options() const {
     SpillOptions options;
@@ -71,19 +93,6 @@ class LimitedAllocator final : public BufferAllocator {
 
   std::atomic<Bytes> limit_;
 };
-
-/// Descriptors of this process that are unnamed files in `directory`.
-inline std::vector<int> files_open_in(const std::string& directory) {
-  std::vector<int> found;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code error;
-    const std::string target = std::filesystem::read_symlink(entry.path(), error).string();
-    if (!error && target.starts_with(directory + "/")) {
-      found.push_back(std::atoi(entry.path().filename().c_str()));
-    }
-  }
-  return found;
-}
 
 /// Bytes of disk those files take.
 inline Bytes disk_bytes_in(const std::string& directory) {

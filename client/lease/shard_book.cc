@@ -9,6 +9,14 @@ namespace {
 
 using Contents = detail::CreditShard::Contents;
 
+void count(std::size_t& active, bool one_more) {
+  if (one_more) {
+    ++active;
+  } else {
+    --active;
+  }
+}
+
 }  // namespace
 
 void ShardBook::add(LeaseShard& shard) {
@@ -59,7 +67,7 @@ void ShardBook::set_can_spill(ShardAccount& account, bool can_spill) {
   const Bytes moved = can_spill ? account.charged : -account.charged;
   sums_.spillable += moved;
   sums_.unspillable -= moved;
-  if (account.active()) sums_.spillable_active += can_spill ? 1 : -1;
+  if (account.active()) count(sums_.spillable_active, can_spill);
 }
 
 void ShardBook::count_waiting(ShardAccount& account, int by) { change(account, 0, by); }
@@ -69,7 +77,7 @@ void ShardBook::change(ShardAccount& account, Bytes bytes, int waiting) {
     const bool was_active = task->active();
     task->charged += bytes;
     task->waiting += waiting;
-    if (task->active() != was_active) sums_.tasks_active += was_active ? -1 : 1;
+    if (task->active() != was_active) count(sums_.tasks_active, !was_active);
   }
   const bool was_active = account.active();
   account.charged += bytes;
@@ -81,7 +89,7 @@ void ShardBook::change(ShardAccount& account, Bytes bytes, int waiting) {
     return;
   }
   sums_.spillable += bytes;
-  if (account.active() != was_active) sums_.spillable_active += was_active ? -1 : 1;
+  if (account.active() != was_active) count(sums_.spillable_active, !was_active);
 }
 
 Bytes ShardBook::sweep() {

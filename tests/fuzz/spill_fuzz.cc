@@ -75,7 +75,7 @@ void read_all(const std::shared_ptr<membroker::spill::Workspace>& workspace,
   for (int batch = 0; batch < 3; ++batch) {
     if (!queue->commit(*file, 0, 0)) std::abort();
   }
-  queue->finish_file(*file);
+  queue->finish_file(file);
   queue->end_writers();
   file.reset();
   membroker::spill::BatchReader reader(workspace, queue, std::make_shared<SmallAllocator>(),

@@ -330,7 +330,7 @@ void Broker::recover_orphans(const std::vector<LedgerEntry>& entries) {
   for (const LedgerEntry& entry : entries) {
     if (entry.identity.orphan_of == 0) continue;
     Lent& of_parent =
-        lent.try_emplace(entry.identity.orphan_of, entry.identity.session).first->second;
+        lent.try_emplace(entry.identity.orphan_of, Lent{entry.identity.session, 0}).first->second;
     of_parent.bytes += entry.totals.held();
     recover_orphan(entry);
   }
